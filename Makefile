@@ -1,0 +1,65 @@
+# `make demo` and `make test` set everything up by themselves, in .venv. Needed: Python 3.11, 3.12 or 3.13 (choose one
+# with PYTHON=python3.12), GNU make, and a way to the package registry.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+QUESTION ?= How often is the Heron H3 checked against the calibration rail?
+
+# A stamp is made anew when what it was made from has changed.
+RUNTIME := $(VENV)/.runtime
+DEV     := $(VENV)/.dev
+
+.PHONY: demo test lint format browser samples setup setup-dev clean
+
+setup: $(RUNTIME)
+setup-dev: $(DEV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Headwater needs Python 3.11, 3.12 or 3.13; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone: which of its builds is taken should not hang on how the rest is resolved.
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e ".[dagster]"
+	@touch $@
+
+$(DEV): $(RUNTIME) pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt --group dev
+	@touch $@
+
+samples: $(RUNTIME)
+	$(BIN)/python samples/build.py
+
+# Index the sample corpus in Dagster, ask a question, and stay up until Ctrl-C.
+demo: samples
+	$(BIN)/headwater up --reindex samples --ask samples "$(QUESTION)"
+
+# Browser tests need chromium; where it is missing they are skipped, with the reason, but not in CI.
+ifeq ($(CI),true)
+test: browser
+endif
+test: $(DEV) samples
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+browser:
+	@if command -v chromium || command -v chromium-browser; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2> /dev/null; then as_root=sudo; else as_root=false; fi; \
+	$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends chromium \
+	  || echo "chromium is missing and could not be installed: browser tests will be skipped"
+
+clean:
+	rm -rf $(VENV) .headwater .mypy_cache .ruff_cache .pytest_cache .hypothesis

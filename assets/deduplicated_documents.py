@@ -1,0 +1,31 @@
+"""`deduplicated_documents`: one survivor per cluster."""
+
+import dagster as dg
+
+from assets.metadata import materialized
+from assets.stage import stage_asset
+from headwater import dedup
+from headwater.policies import CorpusPolicy
+from resources.headwater import HeadwaterResource
+
+
+def deduplicated_documents(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefinition:
+    """Declare the asset for one corpus."""
+
+    @stage_asset(
+        corpus,
+        policy,
+        "deduplicated_documents",
+        after=["quality_documents"],
+        kinds={"numpy", "deltalake"},
+        decided_by=[dedup.CODE_VERSION, policy.dedup],
+    )
+    def deduplicated_documents(context: dg.AssetExecutionContext, headwater: HeadwaterResource) -> dg.MaterializeResult:
+        """One row per document: whether it says the same as another one. Exact copies and near-duplicates (MinHash, then
+        exact Jaccard) form clusters among documents with the same readers; each cluster keeps one named survivor.
+        Paragraphs repeated across the corpus are removed as boilerplate.
+        """
+        pipeline = headwater.pipeline(corpus, context.log)
+        return materialized(pipeline, pipeline.deduplicated_documents())
+
+    return deduplicated_documents

@@ -1,0 +1,44 @@
+"""The code location: the assets, jobs and schedules of every corpus of one project.
+
+The project is the checkout, or the folder that ``HEADWATER_PROJECT`` names (one made by ``headwater init``).
+Loading reads the corpora's ``defs.yaml`` and nothing else: no bucket, lake, index, ledger or model.
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from headwater.project import Project, project_at
+from jobs.reindex import reindex
+from resources.headwater import HeadwaterResource
+from sensors.reconcile import reconcile
+
+CHECKOUT = Path(__file__).resolve().parent
+
+
+def corpora(project: Project) -> dg.Definitions:
+    """Return the assets of the project's corpora."""
+    if project.root == CHECKOUT:
+        return dg.load_from_defs_folder(path_within_project=CHECKOUT)
+    from assets.corpus import Corpus
+
+    components = [Corpus.from_file(project.corpus_file(name)) for name in project.corpus_names()]
+    return dg.Definitions.merge(*(dg.build_defs_for_component(component) for component in components))
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Build the code location."""
+    project = project_at(Path(os.environ.get("HEADWATER_PROJECT") or CHECKOUT).expanduser())
+    names = project.corpus_names()
+    return dg.Definitions.merge(
+        corpora(project),
+        dg.Definitions(
+            jobs=[reindex(name) for name in names],
+            schedules=[reconcile(name) for name in names],
+            resources={"headwater": HeadwaterResource(project=str(project.root))},
+            # A step is a function call that brings its own parallelism; a process per step would cost seconds each.
+            executor=dg.in_process_executor,
+        ),
+    )

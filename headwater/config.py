@@ -1,0 +1,169 @@
+"""A corpus' configuration: ``assets/<corpus>/defs.yaml``, checked when it is loaded.
+
+The same file is the Dagster component's. Here it is read without Dagster: ``{{ env.NAME }}`` and
+``{{ env('NAME', 'default') }}`` are resolved, paths are taken relative to the file, and every mistake is
+reported with file, line and field.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import ValidationError
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from headwater.errors import ConfigError
+from headwater.policies import CorpusPolicy
+
+COMPONENT_TYPE = "assets.corpus.Corpus"
+_TEMPLATE = re.compile(
+    r"""\{\{\s*env(?:\.(?P<dotted>\w+)|\(\s*['"](?P<called>\w+)['"]\s*(?:,\s*['"](?P<default>[^'"]*)['"]\s*)?\))\s*\}\}"""
+)
+
+
+def load_corpus_file(path: Path) -> CorpusPolicy:
+    """Return the policy in ``path``, its paths made absolute.
+
+    Raises ConfigError naming file, line and field for YAML that doesn't parse, an unknown or wrong field, or an
+    environment variable that is not set.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}).") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}).") from error
+    if not isinstance(document, dict) or document.get("type") != COMPONENT_TYPE:
+        raise ConfigError(f"{path}:1: the file must start with 'type: {COMPONENT_TYPE}' and hold 'attributes:'.")
+    attributes = _resolve(document.get("attributes") or {}, path, _find(root, ("attributes",)))
+    return policy_from_attributes(attributes, path, root)
+
+
+def policy_from_attributes(attributes: Mapping[str, Any], path: Path, root: Node | None = None) -> CorpusPolicy:
+    """Return the validated policy of already resolved ``attributes``; relative paths are relative to ``path``."""
+    try:
+        policy = CorpusPolicy.model_validate(attributes)
+    except ValidationError as error:
+        lines = [_explain(path, root, tuple(problem["loc"]), problem["msg"]) for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+    return absolute_paths(policy, path.parent)
+
+
+def absolute_paths(policy: CorpusPolicy, folder: Path) -> CorpusPolicy:
+    """Return the policy with its source URI, golden file and local models taken relative to ``folder``."""
+    source = policy.source.model_copy(update={"uri": absolute_uri(policy.source.uri, folder)})
+    updates: dict[str, Any] = {"source": source}
+    if policy.gate.golden is not None:
+        updates["gate"] = policy.gate.model_copy(update={"golden": str(_absolute(policy.gate.golden, folder))})
+    model = policy.embed.model
+    if model is not None and (folder / model).is_dir():
+        updates["embed"] = policy.embed.model_copy(update={"model": str(_absolute(model, folder))})
+    return policy.model_copy(update=updates)
+
+
+def absolute_uri(uri: str, folder: Path) -> str:
+    """Return a bucket URI as it is, and a folder path as an absolute ``file://`` URI."""
+    if "://" in uri and not uri.startswith("file://"):
+        return uri
+    path = urlsplit(uri).path if uri.startswith("file://") else uri
+    return _absolute(path, folder).as_uri()
+
+
+def _absolute(path: str, folder: Path) -> Path:
+    return (folder / Path(path).expanduser()).resolve()
+
+
+def _resolve(value: Any, path: Path, node: Node | None) -> Any:
+    """Replace environment templates in every string of a YAML value."""
+    if isinstance(value, dict):
+        return {key: _resolve(item, path, _find(node, (key,))) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, path, _find(node, (index,))) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match["dotted"] or match["called"]
+        resolved = os.environ.get(name, match["default"])
+        if resolved is None:
+            raise ConfigError(f"{path}:{_line(node)}: the environment variable {name} is not set.")
+        return resolved
+
+    return _TEMPLATE.sub(replace, value)
+
+
+def _explain(path: Path, root: Node | None, location: tuple[Any, ...], message: str) -> str:
+    node = _find(root, ("attributes", *location))
+    field = ".".join(str(part) for part in ("attributes", *location))
+    return f"{path}:{_line(node)}: {field}: {message}"
+
+
+def _find(node: Node | None, location: tuple[Any, ...]) -> Node | None:
+    """Return the deepest existing node on the way to ``location`` (a key's own node, so that its line is shown)."""
+    current = node
+    for part in location:
+        following: Node | None = None
+        if isinstance(current, MappingNode):
+            for key, value in current.value:
+                if isinstance(key, ScalarNode) and key.value == str(part):
+                    following = value if isinstance(value, (MappingNode, SequenceNode)) else key
+        elif isinstance(current, SequenceNode) and isinstance(part, int) and part < len(current.value):
+            following = current.value[part]
+        if following is None:
+            return current
+        current = following
+    return current
+
+
+def _line(node: Node | None) -> int:
+    return int(node.start_mark.line) + 1 if node is not None else 1
+
+
+def scaffold_corpus(uri: str, description: str = "") -> str:
+    """Return a commented ``defs.yaml`` for the documents at ``uri``, every optional setting shown with its default."""
+    lines = [
+        f"type: {COMPONENT_TYPE}",
+        "",
+        "# Everything below that is commented out is a default. `dg check yaml` checks this file.",
+        "attributes:",
+        f"  description: {_scalar(description)}",
+    ]
+    for name, field in CorpusPolicy.model_fields.items():
+        if name == "description":
+            continue
+        if name == "source":
+            lines += ["  source:", f"    uri: {_scalar(uri)}"]
+            lines += _commented(field.annotation, indent="    ", skip=("uri",))
+        elif name == "access":
+            lines += ["", f"  # {field.description}", "  # access:", '  #   - {prefix: "", groups: ["*"]}']
+        elif name == "owners":
+            lines.append(f"  # owners: {_scalar(field.default)}  # {field.description}")
+        else:
+            lines += ["", f"  # {field.description}", f"  # {name}:"]
+            lines += _commented(field.annotation, indent="  #   ")
+    return "\n".join(lines) + "\n"
+
+
+def _commented(model: Any, indent: str, skip: tuple[str, ...] = ()) -> list[str]:
+    lines = []
+    for name, field in model.model_fields.items():
+        if name not in skip:
+            prefix = indent if indent.rstrip().endswith("#") else f"{indent}# "
+            lines.append(f"{prefix}{name}: {_scalar(field.default)}  # {field.description}")
+    return lines
+
+
+def _scalar(value: Any) -> str:
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return dumped.removesuffix("\n").removesuffix("\n...")

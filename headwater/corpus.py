@@ -1,0 +1,365 @@
+"""One corpus, opened: search it, ask it, read its documents and what became of its objects."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from headwater.answering import answer_extractive
+from headwater.config import load_corpus_file
+from headwater.embedding import Bm25Encoder, Embedder
+from headwater.errors import NotFoundError
+from headwater.index.contract import Hit, ReleaseEngine, Searcher, SearchRequest
+from headwater.index.edge import EdgeEngine
+from headwater.ledger import Ledger, ReleaseInfo
+from headwater.policies import CorpusPolicy
+from headwater.project import CORPUS_FILE, Project, find_project, project_at
+from headwater.receipts import Receipt, read_receipts
+from headwater.source import EVERYONE
+from headwater.tables import Tables
+from headwater.types import Answer, Passage, Principal
+
+Mode = Literal["hybrid", "dense", "sparse"]
+
+_POLL_SECONDS = 0.5
+"""How often, at most, the ledger is asked which release is live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as a release holds it: its cleaned text, and where sections and pages lie in it.
+
+    ``sections`` are (path of headings, start, end) and ``pages`` (page number, start, end), in reading order.
+    """
+
+    doc_id: str
+    key: str
+    revision: str
+    release: int
+    title: str
+    content_type: str
+    text: str
+    sections: tuple[tuple[tuple[str, ...], int, int], ...]
+    pages: tuple[tuple[int, int, int], ...]
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusStatus:
+    """How a corpus stands: releases, and how many objects are in each end state."""
+
+    name: str
+    live: int | None
+    candidate: int | None
+    listed: int
+    states: Mapping[str, int]
+    chunks: int
+    last_release_at: datetime | None
+
+
+class _OpenRelease:
+    """A searcher with the number of searches in flight, closed when it is retired and idle."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self.searcher = searcher
+        self.users = 0
+        self.retired = False
+
+
+class Corpus:
+    """A corpus opened for reading. Thread-safe; a search in flight keeps the release it started with."""
+
+    def __init__(self, name: str, policy: CorpusPolicy, project: Project) -> None:
+        self.name = name
+        self.policy = policy
+        self.project = project
+        project.home.mkdir(parents=True, exist_ok=True)
+        self.ledger = Ledger(project.ledger_url)
+        self.engine: ReleaseEngine = EdgeEngine(project.index_path(name))
+        self.tables = Tables(project.lake_path(name))
+        self._lock = threading.Lock()
+        self._open: dict[int, _OpenRelease] = {}
+        self._live: int | None = None
+        self._looked = float("-inf")
+        self._embedder_lock = threading.Lock()
+
+    # --- releases ---------------------------------------------------------------------------------------------
+
+    def live(self) -> int | None:
+        """Return the number of the live release, at most half a second old; None before the first."""
+        if time.monotonic() - self._looked > _POLL_SECONDS:
+            self.refresh()
+        return self._live
+
+    def refresh(self) -> None:
+        """Ask the ledger now which release is live, and retire the one that no longer is."""
+        live = self.ledger.live(self.name)
+        with self._lock:
+            self._looked = time.monotonic()
+            if live == self._live:
+                return
+            self._live = live
+            for number in [n for n in self._open if n != live]:
+                self._retire(number)
+
+    def releases(self) -> list[ReleaseInfo]:
+        """Return all releases, newest first."""
+        return self.ledger.releases(self.name)
+
+    def _retire(self, number: int) -> None:
+        handle = self._open.pop(number)
+        handle.retired = True
+        if handle.users == 0:
+            handle.searcher.close()
+
+    @contextmanager
+    def searcher(self, release: int | None = None) -> Iterator[Searcher]:
+        """Give the searcher of ``release`` (default: live), kept open until the block ends.
+
+        NotFoundError when the corpus has no live release, or not the one asked for.
+        """
+        number = release if release is not None else self.live()
+        if number is None:
+            raise NotFoundError(
+                f"Corpus {self.name!r} has no live release yet. Build one with: headwater reindex {self.name}"
+            )
+        with self._lock:
+            handle = self._open.get(number)
+            if handle is None:
+                handle = self._open[number] = _OpenRelease(self.engine.open(number))
+            handle.users += 1
+        try:
+            yield handle.searcher
+        finally:
+            with self._lock:
+                handle.users -= 1
+                if handle.retired and handle.users == 0:
+                    handle.searcher.close()
+
+    # --- search and answers -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self.policy.embed.model, device=self.policy.embed.device)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The corpus' embedding model, loaded at first use."""
+        with self._embedder_lock:
+            return self._embedder
+
+    @cached_property
+    def sparse_encoder(self) -> Bm25Encoder:
+        """The encoder of BM25 queries (query weights don't depend on the average length)."""
+        policy = self.policy.embed
+        return Bm25Encoder(k=policy.bm25_k, b=policy.bm25_b, language=policy.bm25_language)
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        release: int | None = None,
+        principal: Principal | None = None,
+        filters: Mapping[str, Any] | None = None,
+        mode: Mode = "hybrid",
+    ) -> list[Passage]:
+        """Return at most ``k`` passages for ``query``, best first.
+
+        Only passages that ``principal`` may read are searched; None is an anonymous reader, who sees what is
+        readable by everyone. ``filters`` maps a filterable field (doc_id, key, content_type, page) to a value or a
+        list of values. Raises NotFoundError without a live release, ReleaseError for an unknown filter.
+        """
+        return self.search_as(readers_of_principal(principal), query, k, release=release, filters=filters, mode=mode)
+
+    def search_as(
+        self,
+        readers: frozenset[str] | None,
+        query: str,
+        k: int,
+        *,
+        release: int | None = None,
+        filters: Mapping[str, Any] | None = None,
+        mode: Mode = "hybrid",
+    ) -> list[Passage]:
+        """Search with the reader groups given outright; None sees everything, for the gate and maintenance only."""
+        request = SearchRequest(
+            limit=k,
+            dense=None if mode == "sparse" else self.embedder.encode_queries([query])[0],
+            sparse=None if mode == "dense" else self.sparse_encoder.encode_query(query),
+            readers=readers,
+            filters=filters or {},
+            candidates=max(self.policy.index.candidates, k),
+            rrf_k=self.policy.index.rrf_k,
+        )
+        with self.searcher(release) as searcher:
+            return [passage_of(hit, searcher.release) for hit in searcher.search(request)]
+
+    def answer(self, question: str, *, principal: Principal | None = None, release: int | None = None) -> Answer:
+        """Answer from the passages that ``principal`` may read, or refuse; the answer is recorded in the ledger.
+
+        The whole answer comes from one release. Raises NotFoundError without a live release.
+        """
+        started = time.perf_counter()
+        number = release if release is not None else self.live()
+        passages = self.search(question, self.policy.answer.passages, release=number, principal=principal)
+        answer = answer_extractive(
+            question, passages, embedder=self.embedder, policy=self.policy.answer, release=number or 0
+        )
+        self.ledger.record_answer(
+            self.name,
+            answer,
+            passages=passages,
+            principal=principal or Principal(),
+            parameters=self.policy.answer.model_dump(mode="json"),
+            seconds=time.perf_counter() - started,
+        )
+        return answer
+
+    # --- documents, receipts, status --------------------------------------------------------------------------
+
+    def document(self, doc_id: str, *, principal: Principal | None = None, release: int | None = None) -> Document:
+        """Return a document as ``release`` (default: live) holds it.
+
+        Raises NotFoundError when it isn't there or ``principal`` may not read it: the two look the same.
+        """
+        missing = NotFoundError(f"There is no document {doc_id!r} in corpus {self.name!r} that you may read.")
+        number = release if release is not None else self.live()
+        if number is None:
+            raise missing
+        versions = self.ledger.release(self.name, number).table_versions
+        one = pl.col("doc_id") == doc_id
+        found = self.tables.source_objects.scan(versions["source_objects"]).filter(one).collect()
+        if found.is_empty() or not readers_of_principal(principal).intersection(found["readers"][0]):
+            raise missing
+        texts = self.tables.anonymized_documents.scan(versions["anonymized_documents"])
+        rows = texts.filter(one & (pl.col("state") == "ok")).collect()
+        if rows.is_empty():
+            raise missing
+        parsed = self.tables.parsed_documents.scan(versions["parsed_documents"])
+        content = parsed.filter(one).select("content_type", "pages").collect()
+        origin, row = found.row(0, named=True), rows.row(0, named=True)
+        return Document(
+            doc_id=doc_id,
+            key=origin["key"],
+            revision=origin["revision"],
+            release=number,
+            title=row["title"] or origin["key"],
+            content_type=content["content_type"][0],
+            text=row["text"],
+            sections=_spans((tuple(e["section"]), e["start"], e["end"]) for e in row["elements"]),
+            pages=_spans((e["page"], e["start"], e["end"]) for e in row["elements"] if e["page"] is not None),
+            metadata={"pages": content["pages"][0], "size": origin["size"], "last_modified": origin["last_modified"]},
+        )
+
+    def receipts(self, key: str | None = None) -> list[Receipt]:
+        """Return what became of every listed object (or of one), in order of key.
+
+        Raises NotFoundError for a key that isn't listed.
+        """
+        self.refresh()
+        receipts = read_receipts(self.tables, self._live, key)
+        if key is not None and not receipts:
+            raise NotFoundError(f"Corpus {self.name!r} has no object {key!r}; see: headwater receipts {self.name}")
+        return receipts
+
+    def status(self) -> CorpusStatus:
+        """Return releases and end states as they stand."""
+        self.refresh()
+        receipts = read_receipts(self.tables, self._live)
+        states: dict[str, int] = dict.fromkeys(("indexed", "duplicate", "rejected", "quarantined"), 0)
+        for receipt in receipts:
+            states[receipt.state] += 1
+        releases = self.releases()
+        live = next((r for r in releases if r.number == self._live), None)
+        candidates = [
+            r.number for r in releases if r.state in ("candidate", "rejected") and r.number > (self._live or 0)
+        ]
+        return CorpusStatus(
+            name=self.name,
+            live=self._live,
+            candidate=max(candidates, default=None),
+            listed=len(receipts),
+            states=states,
+            chunks=int(live.counts.get("points", 0)) if live else 0,
+            last_release_at=live.published_at if live else None,
+        )
+
+    def close(self) -> None:
+        """Close the ledger and every open release."""
+        with self._lock:
+            for number in list(self._open):
+                self._retire(number)
+        self.ledger.close()
+
+    def __enter__(self) -> Corpus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def readers_of_principal(principal: Principal | None) -> frozenset[str]:
+    """Return the reader groups a principal may use: its own and everyone's."""
+    return (principal or Principal()).groups | {EVERYONE}
+
+
+def passage_of(hit: Hit, release: int) -> Passage:
+    """Return a hit as a passage of ``release``."""
+    payload = hit.payload
+    return Passage(
+        chunk_id=hit.chunk_id,
+        doc_id=payload["doc_id"],
+        key=payload["key"],
+        revision=payload["revision"],
+        release=release,
+        title=payload.get("title") or payload["key"],
+        section=tuple(payload.get("section") or ()),
+        page=payload.get("page"),
+        start=payload["start"],
+        end=payload["end"],
+        text=payload["text"],
+        score=hit.score,
+    )
+
+
+def _spans(pieces: Iterator[tuple[Any, int, int]]) -> tuple[tuple[Any, int, int], ...]:
+    """Join neighbouring pieces with the same label."""
+    joined: list[tuple[Any, int, int]] = []
+    for label, start, end in pieces:
+        if joined and joined[-1][0] == label:
+            joined[-1] = (label, joined[-1][1], end)
+        else:
+            joined.append((label, start, end))
+    return tuple(joined)
+
+
+def open_corpus(name_or_path: str | Path) -> Corpus:
+    """Open a corpus by its name in the project at hand, or by the path of its folder or ``defs.yaml``.
+
+    Raises NotFoundError when there is no such corpus, ConfigError when its configuration is wrong.
+    """
+    path = Path(name_or_path)
+    if path.name == CORPUS_FILE or (path / CORPUS_FILE).is_file():
+        file = (path if path.name == CORPUS_FILE else path / CORPUS_FILE).resolve()
+        project = _project_of(file)
+        return Corpus(file.parent.name, load_corpus_file(file), project)
+    project = find_project()
+    return Corpus(str(name_or_path), load_corpus_file(project.corpus_file(str(name_or_path))), project)
+
+
+def _project_of(file: Path) -> Project:
+    """Return the project a corpus file lies in; a file outside of any is a project of its own."""
+    try:
+        return find_project(file.parent)
+    except NotFoundError:
+        return project_at(file.parent)

@@ -1,0 +1,342 @@
+"""The incremental stage driver: every stage runs through it.
+
+In: an upstream table, a target table, and a :class:`Stage` (a pure function over a batch of rows, with its code
+version and parameters). The driver compares the fingerprint that each upstream row should give with the one
+that the target has, computes only new and changed rows, removes the rows whose upstream row vanished, and
+commits once. Invariants:
+
+* after a run, the target holds the rows of exactly the upstream rows with ``state == "ok"``, as if all had been
+  computed now;
+* a row whose processing fails is in the target as ``quarantined``, with a reason, and is not tried again until
+  its input, the stage's code or its parameters change;
+* a process killed at any point leaves the target as it was before the run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+import polars as pl
+import pyarrow as pa
+
+from headwater.errors import HeadwaterError, RowError
+from headwater.hashing import digest, digest_bytes, row_fingerprints
+from headwater.lake import DELETE, Table
+from headwater.reports import Progress, StageReport
+
+CORE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("doc_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+"""The columns every stage table starts with."""
+
+RowFunction = Callable[[pa.Table, Mapping[str, Any]], pa.Table]
+"""Takes upstream rows and the stage's parameters. Returns rows with ``input`` (the upstream row's id), ``id``,
+``state``, ``reason``, ``error`` and the stage's data columns; an upstream row may give several rows."""
+
+_SPLIT = 8
+"""A failed batch is tried again in this many parts."""
+
+_MASS_FAILURE_ROWS = 20
+"""From this many rows on, a stage in which every row fails by a bug or a missing part stops the run."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row-wise stage.
+
+    ``function`` is ``"module:name"`` of a :data:`RowFunction`, run in worker processes, or the function itself,
+    run in this process (for work that brings its own parallelism, such as a model on a GPU). ``columns`` are
+    the upstream columns that it reads. ``owner`` is the target column that holds the upstream row's id.
+    ``timeout`` is the wall-clock limit per row in seconds and ``memory_mb`` a worker's address-space allowance.
+    """
+
+    name: str
+    code_version: str
+    parameters: Mapping[str, Any]
+    columns: Sequence[str]
+    data: pa.Schema
+    function: str | RowFunction
+    owner: Literal["id", "doc_id"] = "id"
+    batch_rows: int = 16
+    timeout: float = 300.0
+    memory_mb: int | None = None
+    ephemeral: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that the function needs but that do not decide its result (a path, a device)."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The target table's columns."""
+        return pa.schema([*CORE, *self.data])
+
+    @property
+    def signature(self) -> str:
+        """What, beside its upstream row, decides a row: stage name, code version and parameters."""
+        return digest(self.name, self.code_version, json.dumps(self.parameters, sort_keys=True, default=str))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a run has to do: upstream ids to compute with the fingerprint each will get, and ids that vanished."""
+
+    compute: dict[str, str]
+    vanished: list[str]
+    rebuild: bool
+
+
+def difference(stage: Stage, upstream: Table, target: Table) -> Difference:
+    """Compare the upstream rows that are ok with what the target holds."""
+    source = upstream.scan().filter(pl.col("state") == "ok").select("id", "fingerprint").collect()
+    wanted = source.select(
+        "id", pl.Series("fingerprint", row_fingerprints(source["fingerprint"], stage.signature), dtype=pl.String)
+    )
+    if not target.exists() or not target.same_schema():
+        return Difference(dict(wanted.iter_rows()), [], rebuild=True)
+    have = (
+        target.read([stage.owner, "fingerprint"])
+        .rename({stage.owner: "id", "fingerprint": "stored"} if stage.owner == "doc_id" else {"fingerprint": "stored"})
+        .unique("id")
+    )
+    joined = wanted.join(have, on="id", how="left")
+    changed = joined.filter(pl.col("stored").is_null() | (pl.col("stored") != pl.col("fingerprint")))
+    vanished = have.join(wanted, on="id", how="anti")["id"].to_list()
+    return Difference(dict(changed.select("id", "fingerprint").iter_rows()), vanished, rebuild=False)
+
+
+def run_stage(
+    stage: Stage, upstream: Table, target: Table, progress: Progress, *, workers: int | None = None
+) -> StageReport:
+    """Bring ``target`` up to date with ``upstream`` and report what was done.
+
+    Raises HeadwaterError when every one of many rows failed for a reason that is not the rows' own: then nothing
+    is committed.
+    """
+    started = time.perf_counter()
+    work = difference(stage, upstream, target)
+    if work.compute or work.vanished or work.rebuild:
+        progress.start(stage.name, len(work.compute))
+        rows = _rows(stage, upstream, work, progress, workers)
+        if work.rebuild:
+            target.replace(rows)
+        else:
+            target.change(_changes(stage, target, work, rows))
+    report = table_report(
+        stage.name,
+        target,
+        recomputed=len(work.compute),
+        removed=len(work.vanished),
+        seconds=time.perf_counter() - started,
+    )
+    progress.finish(report)
+    return report
+
+
+def table_report(
+    name: str, target: Table, *, recomputed: int, removed: int, seconds: float, details: Mapping[str, Any] | None = None
+) -> StageReport:
+    """Return the counts of a stage table as it stands."""
+    rows = target.read(["id", "fingerprint", "state", "reason"])
+    counts = rows.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    ordered = rows.sort("id").select(pl.concat_str("id", "fingerprint"))
+    return StageReport(
+        stage=name,
+        rows=rows.height,
+        recomputed=recomputed,
+        removed=removed,
+        quarantined=rows.filter(pl.col("state") == "quarantined").height,
+        seconds=seconds,
+        reasons=dict(counts.iter_rows()),
+        version=target.version(),
+        data_version=digest_bytes("".join(ordered.to_series().to_list()).encode()),
+        details=details or {},
+    )
+
+
+def _rows(
+    stage: Stage, upstream: Table, work: Difference, progress: Progress, workers: int | None
+) -> Iterator[pa.RecordBatch]:
+    """Compute the rows that are due, and yield them as they come."""
+    bugs, last = 0, ""
+    inputs = upstream.batches(["id", "doc_id", *stage.columns], list(work.compute), stage.batch_rows)
+    for source, result in _compute(stage, inputs, workers):
+        owners = dict(zip(source.column("id").to_pylist(), source.column("doc_id").to_pylist(), strict=True))
+        if isinstance(result, _Failure):
+            if not result.own:
+                bugs, last = bugs + 1, result.message
+            result = _quarantined(stage, owners, result)
+        yield from _complete(stage, owners, result, work.compute).to_batches()
+        progress.advance(stage.name, len(owners))
+    if bugs == len(work.compute) >= _MASS_FAILURE_ROWS:
+        raise HeadwaterError(
+            f"Stage {stage.name}: all {bugs} rows failed, so the fault is not theirs and nothing was committed. "
+            f"The last error was: {last}"
+        )
+
+
+def _changes(stage: Stage, target: Table, work: Difference, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the upserts, then the deletions of what the computed and the vanished inputs left behind."""
+    written: set[str] = set()
+
+    def upserts() -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            written.update(batch.column("id").to_pylist())
+            yield batch
+
+    yield from change_batches(stage.schema, upserts(), [])
+    left = target.scan().filter(pl.col(stage.owner).is_in([*work.compute, *work.vanished])).select("id").collect()
+    stale = [name for name in left["id"] if name not in written]
+    yield from change_batches(stage.schema, [], stale)
+
+
+def change_batches(
+    schema: pa.Schema, upserts: Iterable[pa.RecordBatch], deletes: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yield a change set: the upserts, then one batch of deletions by id."""
+    full = schema.append(pa.field(DELETE, pa.bool_()))
+    for batch in upserts:
+        yield pa.RecordBatch.from_arrays([*batch.columns, pa.array([False] * batch.num_rows)], schema=full)
+    if deletes:
+        columns = [pa.array(deletes, pa.string()) if f.name == "id" else pa.nulls(len(deletes), f.type) for f in schema]
+        yield pa.RecordBatch.from_arrays([*columns, pa.array([True] * len(deletes))], schema=full)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a batch failed; ``own`` says that the row itself is to blame (bad bytes, a limit, a crash)."""
+
+    code: str
+    message: str
+    own: bool
+
+
+def _compute(
+    stage: Stage, inputs: Iterable[pa.Table], workers: int | None
+) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
+    """Yield (upstream rows, result) per batch; a batch that fails is cut up until the failing row stands alone."""
+    run = _in_workers if isinstance(stage.function, str) else _in_process
+    queue: Iterable[pa.Table] = inputs
+    while True:
+        failed: list[pa.Table] = []
+        for batch, result in run(stage, queue, workers):
+            if isinstance(result, _Failure) and batch.num_rows > 1:
+                step = -(-batch.num_rows // _SPLIT)
+                failed += [batch.slice(start, step) for start in range(0, batch.num_rows, step)]
+            else:
+                yield batch, result
+        if not failed:
+            return
+        queue = failed
+
+
+def _in_process(
+    stage: Stage, batches: Iterable[pa.Table], workers: int | None
+) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
+    assert not isinstance(stage.function, str)
+    for batch in batches:
+        yield batch, _guarded(stage.function, batch, {**stage.parameters, **stage.ephemeral})
+
+
+def _in_workers(
+    stage: Stage, batches: Iterable[pa.Table], workers: int | None
+) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
+    from headwater.pool import WorkerFailure, WorkerPool
+
+    sent: dict[int, pa.Table] = {}
+
+    def send() -> Iterator[pa.Table]:
+        for index, batch in enumerate(batches):
+            sent[index] = batch
+            yield batch
+
+    parameters = {**stage.parameters, **stage.ephemeral}
+    with WorkerPool(
+        "headwater.driver:work",
+        stage.function,
+        parameters,
+        workers=workers,
+        memory_mb=stage.memory_mb,
+        prepare="headwater.driver:prepare",
+    ) as pool:
+        # The limit is one row's: a batch that takes longer is cut, and its rows get the whole limit each.
+        for index, result in pool.map(send(), timeout=stage.timeout):
+            batch = sent.pop(index)
+            if isinstance(result, WorkerFailure):
+                if isinstance(result.error, HeadwaterError):
+                    raise result.error
+                yield batch, _Failure(_WORKER_CODES.get(result.kind, "failed"), result.message, own=True)
+            else:
+                yield batch, result
+
+
+_WORKER_CODES = {"crashed": "worker_crashed", "timeout": "timeout", "memory": "out_of_memory"}
+
+
+def work(batch: pa.Table, function: str, parameters: Mapping[str, Any]) -> pa.Table | _Failure:
+    """Run ``"module:name"`` on a batch; what a worker process does."""
+    module, _, name = function.partition(":")
+    return _guarded(getattr(import_module(module), name), batch, parameters)
+
+
+def prepare(function: str, parameters: Mapping[str, Any]) -> None:
+    """Import what a worker needs before its memory limit is set."""
+    module = import_module(function.partition(":")[0])
+    warm_up = getattr(module, "warm_up", None)
+    if warm_up is not None:
+        warm_up(parameters)
+
+
+def _guarded(function: RowFunction, batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table | _Failure:
+    try:
+        return function(batch, parameters)
+    except RowError as error:
+        return _Failure(error.code, str(error), own=True)
+    except HeadwaterError:
+        raise
+    except MemoryError:
+        return _Failure("out_of_memory", "Processing needed more memory than is allowed.", own=True)
+    except Exception as error:
+        # The message of a foreign exception may quote the document, so only its type is kept.
+        where = f"{type(error).__module__}.{type(error).__qualname__}"
+        return _Failure("failed", f"Processing failed with {where}.", own=False)
+
+
+def _quarantined(stage: Stage, ids: Iterable[str], failure: _Failure) -> pa.Table:
+    rows = [
+        {"input": name, "id": name, "state": "quarantined", "reason": failure.code, "error": failure.message}
+        for name in ids
+    ]
+    return pa.Table.from_pylist(rows, schema=row_schema(stage.data))
+
+
+def row_schema(data: pa.Schema) -> pa.Schema:
+    """Return the columns a :data:`RowFunction` gives for a stage with these data columns."""
+    text = pa.string()
+    head = [("input", text), ("id", text), ("state", text), ("reason", text), ("error", text)]
+    return pa.schema([*(pa.field(name, kind) for name, kind in head), *data])
+
+
+def _complete(stage: Stage, owners: Mapping[str, str], rows: pa.Table, fingerprints: Mapping[str, str]) -> pa.Table:
+    """Add what the driver knows: fingerprints, documents, and a quarantine row for an input that gave nothing."""
+    inputs = rows.column("input").to_pylist()
+    missing = owners.keys() - set(inputs)
+    if missing:
+        failure = _Failure("no_output", f"Stage {stage.name} gave no row for this input.", own=False)
+        rows = pa.concat_tables([rows, _quarantined(stage, sorted(missing), failure)])
+        inputs = rows.column("input").to_pylist()
+    known = {
+        "doc_id": pa.array([owners[name] for name in inputs], pa.string()),
+        "fingerprint": pa.array([fingerprints[name] for name in inputs], pa.string()),
+    }
+    arrays = [known[f.name] if f.name in known else rows.column(f.name) for f in stage.schema]
+    return pa.Table.from_arrays(arrays, schema=stage.schema)

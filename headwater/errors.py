@@ -1,0 +1,82 @@
+"""Every exception the library raises on purpose.
+
+Each message says what was wrong, where (file, key, line) and what to do. A :class:`RowError` costs one
+row: the stage driver quarantines the row under ``code`` and goes on. Everything else stops the run.
+"""
+
+from __future__ import annotations
+
+
+class HeadwaterError(Exception):
+    """Base of all errors raised by Headwater."""
+
+
+class ConfigError(HeadwaterError):
+    """Configuration that can't be used: names the file, the line and the field."""
+
+
+class LakeError(HeadwaterError):
+    """A stage table is missing, unreadable or was changed by another writer."""
+
+
+class SourceError(HeadwaterError):
+    """The bucket could not be listed or read. Nothing was removed because of it."""
+
+
+class ReleaseError(HeadwaterError):
+    """A release of the index could not be staged, sealed, opened or searched."""
+
+
+class GateError(HeadwaterError):
+    """A candidate failed a blocking check; the live release was left as it was."""
+
+
+class NotFoundError(HeadwaterError):
+    """A corpus, release, document or object that does not exist (or that the caller may not see)."""
+
+
+class RowError(HeadwaterError):
+    """One row can't be processed. ``code`` is a stable, lower-case reason; the message never holds document text."""
+
+    code = "failed"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class ParseError(RowError):
+    """The bytes can't be parsed. Base of everything :func:`headwater.parse` raises."""
+
+    code = "parse_failed"
+
+
+class UnsupportedFormat(ParseError):
+    """No parser for this content type."""
+
+    code = "unsupported_format"
+
+
+class CorruptDocument(ParseError):
+    """The bytes are not a valid file of their type."""
+
+    code = "corrupt"
+
+
+class EncryptedDocument(ParseError):
+    """The document needs a password that was not configured."""
+
+    code = "encrypted"
+
+
+class EmptyDocument(ParseError):
+    """There are no bytes, or no text in them."""
+
+    code = "empty"
+
+
+class ParseLimitExceeded(ParseError):
+    """Parsing broke a limit of the policy: size, memory, time or pages."""
+
+    code = "limit_exceeded"

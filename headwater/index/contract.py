@@ -1,0 +1,148 @@
+"""The release contract of the index.
+
+A release is one immutable, numbered state of a corpus's index. An engine promises:
+
+1. ``stage(r, parent)`` starts release ``r`` as a copy of ``parent`` (or empty). Nobody can search it yet.
+2. ``apply(r, upserts, deletes)`` changes it; applying the same thing twice is the same as once.
+3. ``seal(r)`` makes it durable and immutable. Only a sealed release can be opened. A process killed before
+   leaves nothing behind that a later ``stage(r, ...)`` does not replace.
+4. ``open(r)`` gives a searcher that sees exactly release ``r`` until closed, whatever happens to others,
+   even when ``r`` itself is dropped meanwhile.
+5. ``drop(r)`` removes a sealed or half-built release; unknown numbers are no error.
+
+Which release is *live* is the ledger's business, not the engine's.
+
+Upsert batches are Arrow record batches with :data:`POINT_SCHEMA`'s columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+POINT_SCHEMA = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("vector", pa.list_(pa.float32())),
+        ("sparse_indices", pa.list_(pa.uint32())),
+        ("sparse_values", pa.list_(pa.float32())),
+        ("doc_id", pa.string()),
+        ("key", pa.string()),
+        ("revision", pa.string()),
+        ("title", pa.string()),
+        ("section", pa.list_(pa.string())),
+        ("page", pa.int32()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("text", pa.string()),
+        ("content_type", pa.string()),
+        ("readers", pa.list_(pa.string())),
+    ]
+)
+"""Columns of an upsert batch. ``chunk_id`` is a UUID string; ``fingerprint`` is the row fingerprint of the point."""
+
+FILTERABLE = ("doc_id", "key", "content_type", "page")
+"""Payload fields that a caller may filter on; ``readers`` is filtered by the principal, never by the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """What every release of one lineage shares: vector width, and the fingerprint of what made the vectors."""
+
+    dimensions: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """A sparse vector: parallel arrays of uint32 indices and float32 weights."""
+
+    indices: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One search. With both vectors the two result lists are fused by RRF; with one, that one ranks alone.
+
+    ``readers`` holds the groups of which a point's readers must contain at least one; None disables the
+    permission filter and is for gate and maintenance only. ``filters`` maps a :data:`FILTERABLE` field to a
+    value or a list of values.
+    """
+
+    limit: int
+    dense: npt.NDArray[np.float32] | None = None
+    sparse: SparseVector | None = None
+    readers: frozenset[str] | None = frozenset({"*"})
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    candidates: int = 100
+    rrf_k: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One point found: its id, its score, and its payload (the columns of :data:`POINT_SCHEMA` less the vectors)."""
+
+    chunk_id: str
+    score: float
+    payload: Mapping[str, Any]
+
+
+class Searcher(Protocol):
+    """One sealed release, opened for reading; safe to use from several threads."""
+
+    release: int
+
+    def search(self, request: SearchRequest) -> list[Hit]:
+        """Return at most ``request.limit`` hits, best first; equal scores are ordered by chunk id."""
+        ...
+
+    def count(self) -> int:
+        """Return the number of points."""
+        ...
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return chunk id -> point fingerprint of every point the engine really holds."""
+        ...
+
+    def retrieve(self, chunk_ids: Sequence[str], *, with_vectors: bool = False) -> list[Hit]:
+        """Return the points that exist among ``chunk_ids`` (score 0); vectors under ``"vector"`` of the payload."""
+        ...
+
+    def close(self) -> None:
+        """Release all resources; searching afterwards is an error."""
+        ...
+
+
+class ReleaseEngine(Protocol):
+    """Keeps the releases of one corpus; see the module's contract."""
+
+    def stage(self, release: int, parent: int | None, spec: IndexSpec) -> None:
+        """Start ``release`` as a copy of ``parent``; None starts empty. Raises ReleaseError if it is sealed already."""
+        ...
+
+    def apply(self, release: int, upserts: Iterable[pa.RecordBatch], deletes: Iterable[Sequence[str]]) -> None:
+        """Delete the points of ``deletes`` (batches of chunk ids), then write the points of ``upserts``."""
+        ...
+
+    def seal(self, release: int) -> None:
+        """Optimise, flush, and make the release searchable and immutable."""
+        ...
+
+    def open(self, release: int) -> Searcher:
+        """Open a sealed release; NotFoundError if there is none of that number."""
+        ...
+
+    def releases(self) -> list[int]:
+        """Return the numbers of all sealed releases, ascending."""
+        ...
+
+    def drop(self, release: int) -> None:
+        """Remove a release and everything it holds."""
+        ...

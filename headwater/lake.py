@@ -1,0 +1,179 @@
+"""The lake: one Delta table per stage of a corpus.
+
+Stages hold rows keyed by ``id``; documents own rows through ``doc_id``. A stage's changes arrive as one
+change set and are committed atomically: readers see the table before or after, never between.
+Every commit is a version that can be read later, which is how a release pins what it was built from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+
+from headwater.errors import LakeError
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable
+
+_SCAN_ROWS = 1024
+"""Rows read at a time; documents are large, so this bounds memory."""
+
+_NOTE = "headwater.note"
+
+DELETE = "_delete"
+"""Marks, inside a change set, the rows that leave the table."""
+
+
+class Table:
+    """One stage table. Reading a table that was never written gives no rows.
+
+    ``schema`` is the Arrow schema the running code writes; it always starts with ``id``, ``doc_id`` and
+    ``fingerprint`` (strings).
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self.name = path.name
+
+    def exists(self) -> bool:
+        """Return whether the table was ever written."""
+        return (self.path / "_delta_log").is_dir()
+
+    def version(self) -> int | None:
+        """Return the newest version, None before the first write."""
+        return int(self._open().version()) if self.exists() else None
+
+    def same_schema(self) -> bool:
+        """Return whether the stored columns are those that the running code writes."""
+        stored = pa.schema(self._open().schema().to_arrow())
+        return [(f.name, _canonical(f.type)) for f in stored] == [(f.name, _canonical(f.type)) for f in self.schema]
+
+    def scan(self, version: int | None = None) -> pl.LazyFrame:
+        """Return the table, or the given version of it, as a lazy frame."""
+        if not self.exists():
+            return pl.LazyFrame(schema=pl.Schema(pl.from_arrow(self.schema.empty_table()).schema))  # type: ignore[union-attr]
+        try:
+            return pl.scan_delta(str(self.path), version=version)
+        except Exception as error:
+            raise LakeError(f"Table {self.path} can't be read at version {version}: {error}") from error
+
+    def read(self, columns: Sequence[str], version: int | None = None) -> pl.DataFrame:
+        """Return the given columns of all rows."""
+        return self.scan(version).select(columns).collect()
+
+    def batches(self, columns: Sequence[str], ids: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Yield the rows with these ids, at most ``rows`` at a time, in the table's own order.
+
+        The table is streamed once, whatever the number of ids; no more than a batch is in memory.
+        """
+        import pyarrow.compute as pc
+
+        if not ids:
+            return
+        wanted = pa.array(ids, pa.string())
+        dataset = self._open().to_pyarrow_dataset()
+        pending: list[pa.RecordBatch] = []
+        count = 0
+        for batch in dataset.to_batches(columns=list(columns), batch_size=_SCAN_ROWS):
+            # Not pushed into the scan: files written by a merge have statistics that Arrow can't compare strings with.
+            kept = batch.filter(pc.is_in(batch.column("id").cast(pa.string()), value_set=wanted))
+            position = 0
+            while position < kept.num_rows:
+                part = kept.slice(position, rows - count)
+                pending.append(part)
+                count += part.num_rows
+                position += part.num_rows
+                if count == rows:
+                    yield pa.Table.from_batches(pending)
+                    pending, count = [], 0
+        if pending:
+            yield pa.Table.from_batches(pending)
+
+    def note(self) -> str | None:
+        """Return the note that the newest commit carries."""
+        newest = self._open().history(1)[0] if self.exists() else {}
+        return newest.get(_NOTE)
+
+    def replace(self, batches: Iterable[pa.RecordBatch], note: str | None = None) -> None:
+        """Replace all rows, in one commit that carries ``note``."""
+        from deltalake import write_deltalake
+
+        with self._spooled(self.schema, batches) as reader:
+            properties = _properties(note)
+            write_deltalake(
+                str(self.path), reader, mode="overwrite", schema_mode="overwrite", commit_properties=properties
+            )
+
+    def change(self, batches: Iterable[pa.RecordBatch], note: str | None = None) -> None:
+        """Upsert and delete rows by ``id``, in one commit that carries ``note``.
+
+        ``batches`` have the table's columns and a boolean :data:`DELETE`; a deleted row needs its ``id`` only.
+        """
+        columns = {field.name: f"s.`{field.name}`" for field in self.schema}
+        with self._spooled(self.schema.append(pa.field(DELETE, pa.bool_())), batches) as reader:
+            (
+                self._open()
+                .merge(
+                    reader,
+                    predicate="t.id = s.id",
+                    source_alias="s",
+                    target_alias="t",
+                    streamed_exec=False,
+                    commit_properties=_properties(note),
+                )
+                .when_matched_delete(predicate=f"s.`{DELETE}`")
+                .when_matched_update(columns)
+                .when_not_matched_insert(columns, predicate=f"NOT s.`{DELETE}`")
+                .execute()
+            )
+
+    @contextmanager
+    def _spooled(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatchReader]:
+        """Write all batches to a file beside the table, then give a reader over it.
+
+        So nothing of a run that fails midway is committed, memory stays flat, and producing a batch may itself read
+        tables, which Delta's writer does not allow while it writes.
+        """
+        spool = self.path.parent / ".spool" / f"{self.name}.arrow"
+        spool.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with pa.OSFile(str(spool), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            with pa.memory_map(str(spool)) as source:
+                file = pa.ipc.open_file(source)
+                parts = (file.get_batch(index) for index in range(file.num_record_batches))
+                yield pa.RecordBatchReader.from_batches(schema, parts)
+        finally:
+            spool.unlink(missing_ok=True)
+
+    def _open(self) -> DeltaTable:
+        from deltalake import DeltaTable
+
+        try:
+            return DeltaTable(str(self.path))
+        except Exception as error:
+            raise LakeError(f"Table {self.path} can't be opened: {error}") from error
+
+
+def _properties(note: str | None) -> CommitProperties | None:
+    from deltalake import CommitProperties
+
+    return CommitProperties(custom_metadata={_NOTE: note}) if note is not None else None
+
+
+def _canonical(kind: pa.DataType) -> str:
+    """Return a type's name with large, view and plain forms of strings and lists made equal."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return f"list<{_canonical(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return "struct<" + ",".join(f"{field.name}:{_canonical(field.type)}" for field in kind) + ">"
+    name = str(kind)
+    # Delta has no unsigned integers: they are stored as the signed type of the same width.
+    return name.replace("large_", "").replace("_view", "").replace("uint", "int")

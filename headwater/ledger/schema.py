@@ -1,0 +1,85 @@
+"""The ledger's tables, as the newest migration leaves them.
+
+A change here needs a migration in ``migrations/versions`` and a new :data:`HEAD`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+HEAD = "0001"
+"""The revision of the newest migration; written down so that opening a current ledger needs no Alembic."""
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A timezone-aware UTC time. SQLite has no time zones, so there it is stored naive and read back as UTC."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times; convert the others to UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("The ledger stores timezone-aware times only; got a naive one.")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the time as UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = sa.MetaData()
+
+corpora = sa.Table(
+    "corpora",
+    metadata,
+    sa.Column("corpus", sa.String(200), primary_key=True),
+    # Only ever grows: the number of a dropped release is never given out again.
+    sa.Column("last_release", sa.Integer, nullable=False),
+    # The pointer that decides what readers see.
+    sa.Column("live", sa.Integer, nullable=True),
+)
+
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("corpus", sa.String(200), sa.ForeignKey("corpora.corpus"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("parent", sa.Integer, nullable=True),
+    sa.Column("spec", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("published_at", UtcDateTime, nullable=True),
+    sa.Column("reason", sa.Text, nullable=True),
+    sa.Column("table_versions", sa.JSON, nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Column("checks", sa.JSON, nullable=False),
+)
+
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("corpus", sa.String(200), nullable=False),
+    sa.Column("release", sa.Integer, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("passages", sa.JSON, nullable=False),
+    sa.Column("sentences", sa.JSON, nullable=False),
+    sa.Column("refused", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=True),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Index("answers_by_corpus", "corpus", "asked_at"),
+)

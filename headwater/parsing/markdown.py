@@ -1,0 +1,131 @@
+"""Markdown: CommonMark with tables, rendered to HTML and partitioned as such.
+
+markdown-it-py instead of unstructured's own Markdown route: that one (Python-Markdown) follows the 2004 rules, under which
+a list needs a blank line before it and four spaces of indent to nest, so lists written for GitHub run into
+their paragraphs.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from headwater.parsing.blocks import Block
+from headwater.parsing.html import html_blocks
+
+_YAML_BLOCK = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_TOML_BLOCK = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_MAX_FRONT_MATTER = 64 * 1024
+_HEADING_ID = re.compile(r"^(#{1,6}[ \t].*?)[ \t]*\{#[^}\n]*\}[ \t]*$", re.MULTILINE)
+_MAX_NESTING = 100  # markdown-it's own limit of 20 drops what lies deeper
+_TAG = re.compile(r"</?\s*([A-Za-z][A-Za-z0-9-]*)")
+# Any other "tag" is a placeholder or a type parameter that the author meant to be read: <your-name>, List<String>.
+_TAG_NAMES = """
+    a abbr address article aside audio b big blockquote body br button caption center cite code col colgroup dd del
+    details dfn div dl dt em embed fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i
+    iframe img input ins kbd label legend li link main mark meta nav noscript object ol option p picture pre q s samp
+    script section select small source span strike strong style sub summary sup svg table tbody td textarea tfoot th
+    thead time title tr tt u ul var video wbr
+"""
+_TAGS = frozenset(_TAG_NAMES.split())
+
+
+class _NoAliasLoader(yaml.SafeLoader):
+    """Plain YAML without aliases: a few of them expand to gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node; an alias is an error."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed in front matter")
+        return super().compose_node(parent, index)
+
+
+def markdown_blocks(text: str) -> tuple[list[Block], dict[str, Any]]:
+    """Return the blocks, and the front matter as ``front_matter`` with its title, author and date lifted out."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    metadata: dict[str, Any] = {}
+    front_matter, body, note = split_front_matter(text)
+    if front_matter:
+        metadata["front_matter"] = front_matter
+        for key, names in (
+            ("title", ("title",)),
+            ("author", ("author", "authors")),
+            ("date", ("date", "published")),
+            ("language", ("lang", "language")),
+        ):
+            value = next((front_matter[name] for name in names if front_matter.get(name)), None)
+            if isinstance(value, (str, int, float)):
+                metadata[key] = str(value)
+    if note:
+        metadata["notes"] = [note]
+    blocks, _ = html_blocks(_renderer().render(_HEADING_ID.sub(r"\1", body)), keep_furniture=True)
+    return blocks, metadata
+
+
+def split_front_matter(text: str) -> tuple[dict[str, Any], str, str | None]:
+    """Return the front matter (YAML between ``---``, TOML between ``+++``), the rest, and a note when it can't be read.
+
+    A block that is no mapping stays in the text: ``---`` may open a document with a rule, too.
+    """
+    for pattern, load in ((_YAML_BLOCK, _load_yaml), (_TOML_BLOCK, tomllib.loads)):
+        match = pattern.match(text)
+        if match is None or len(match[1]) > _MAX_FRONT_MATTER:
+            continue
+        try:
+            value = load(match[1])
+        except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+            return {}, text, f"the front matter can't be read ({type(error).__name__}) and stays in the text"
+        if isinstance(value, Mapping):
+            return {str(key): _plain(entry) for key, entry in value.items()}, text[match.end() :], None
+        if value is None:
+            return {}, text[match.end() :], None
+    return {}, text, None
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, _NoAliasLoader)
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (date, datetime, time)):
+        return value.isoformat()
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+@lru_cache(maxsize=1)
+def _renderer() -> Any:
+    from markdown_it import MarkdownIt
+
+    renderer = MarkdownIt("commonmark", {"html": True, "maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
+    renderer.add_render_rule("html_inline", _html_inline)
+    renderer.add_render_rule("html_block", _html_block)
+    renderer.add_render_rule("s_open", lambda *_: "<s>")
+    renderer.add_render_rule("s_close", lambda *_: "</s>")
+    return renderer
+
+
+def _known(source: str) -> bool:
+    tag = _TAG.match(source.lstrip())
+    return tag is None or tag[1].lower() in _TAGS
+
+
+def _html_inline(self: Any, tokens: Any, index: int, options: Any, environment: Any) -> str:
+    content: str = tokens[index].content
+    return content if _known(content) else html.escape(content)
+
+
+def _html_block(self: Any, tokens: Any, index: int, options: Any, environment: Any) -> str:
+    content: str = tokens[index].content
+    return content if _known(content) else f"<p>{html.escape(content)}</p>"

@@ -1,0 +1,92 @@
+"""Where things are: the one place that knows a path.
+
+A project is a folder that holds ``assets/`` (one sub-folder per corpus) beside ``workspace.yaml``. What
+Headwater makes lives under the project's home, ``.headwater/`` unless ``HEADWATER_HOME`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater.errors import ConfigError, NotFoundError
+
+CORPUS_FILE = "defs.yaml"
+CORPUS_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One project folder and its home."""
+
+    root: Path
+    home: Path
+
+    def corpus_names(self) -> list[str]:
+        """Return the names of all corpora that have a ``defs.yaml``, sorted."""
+        folder = self.root / "assets"
+        return sorted(path.parent.name for path in folder.glob(f"*/{CORPUS_FILE}"))
+
+    def corpus_file(self, name: str) -> Path:
+        """Return the path of a corpus' configuration; NotFoundError names the corpora that exist."""
+        path = self.root / "assets" / name / CORPUS_FILE
+        if not path.is_file():
+            known = ", ".join(self.corpus_names()) or "none yet"
+            raise NotFoundError(
+                f"There is no corpus {name!r} in {self.root / 'assets'} (there: {known}). "
+                f"Make one with: headwater corpus add {name} --uri FOLDER_OR_BUCKET"
+            )
+        return path
+
+    def lake_path(self, corpus: str) -> Path:
+        """Return the folder of a corpus' stage tables."""
+        return self.home / "lake" / corpus
+
+    def index_path(self, corpus: str) -> Path:
+        """Return the folder of a corpus' embedded releases."""
+        return self.home / "index" / corpus
+
+    def cache_path(self) -> Path:
+        """Return the folder of caches, which may be deleted at any time at the price of work."""
+        return self.home / "cache"
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's database: ``HEADWATER_LEDGER_URL``, or a SQLite file in the home."""
+        return os.environ.get("HEADWATER_LEDGER_URL") or f"sqlite:///{self.home / 'ledger.db'}"
+
+
+def check_corpus_name(name: str) -> str:
+    """Return ``name`` if it can name a corpus: lower-case letters, digits and underscores, a letter first."""
+    if not CORPUS_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} can't name a corpus: use lower-case letters, digits and underscores, starting with a letter."
+        )
+    return name
+
+
+def project_at(root: Path) -> Project:
+    """Return the project whose folder is ``root``, without checking that it is one."""
+    root = root.resolve()
+    home = os.environ.get("HEADWATER_HOME")
+    return Project(root=root, home=Path(home).expanduser().resolve() if home else root / ".headwater")
+
+
+def find_project(start: Path | None = None) -> Project:
+    """Return the project at or above ``start`` (default: the working directory).
+
+    ``HEADWATER_PROJECT`` overrides the search. Raises NotFoundError when there is none.
+    """
+    override = os.environ.get("HEADWATER_PROJECT")
+    if start is None and override:
+        return project_at(Path(override).expanduser())
+    first = (start or Path.cwd()).resolve()
+    for folder in (first, *first.parents):
+        if (folder / "assets").is_dir() and (folder / "workspace.yaml").is_file():
+            return project_at(folder)
+    raise NotFoundError(
+        f"{first} is not inside a Headwater project (a folder with assets/ and workspace.yaml). "
+        "Go to one, set HEADWATER_PROJECT, or make one with: headwater init DIR"
+    )

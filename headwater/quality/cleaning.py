@@ -1,0 +1,64 @@
+"""What cleaning changes in a text, as edits, so that offsets can follow.
+
+Removed: control and zero-width characters, byte-order marks, soft hyphens, direction marks, invisible tag characters
+(they can hide instructions), spaces at line ends. Replaced: every kind of line break by a newline, every kind of
+space by a plain one, runs of replacement characters by one, three and more blank lines by one. Joiners stay: emoji
+and several scripts need them. Cleaning a cleaned text changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from headwater.edits import Edit
+
+# Unicode 15: C0 and C1 controls but tab and line breaks; Default_Ignorable format characters but the joiners.
+_REMOVED = "\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
+_BREAKS = "\r\x0b\x0c\x85\u2028\u2029"
+_SPACES = "\xa0\u1680\u2000-\u200a\u202f\u205f"
+# One character after which something must change: an odd one, a space at a line's or the text's end, the first of
+# four newlines. It starts with a set, which re scans for without trying anything else.
+_TRIGGER = re.compile(
+    rf"[ \t\n{_REMOVED}{_BREAKS}{_SPACES}\ufffd\ud800-\udfff]"
+    rf"(?:(?<=[ \t])(?:\n|\Z)|(?<=\n)\n{{3}}|(?<=[^ \t\n\ufffd])|(?<=\ufffd)[{_REMOVED}]*[\ufffd\ud800-\udfff])"
+)
+_WHITE = re.compile(f"[ \\t\\n{_REMOVED}{_BREAKS}{_SPACES}]+")
+# Replacement characters, and lone surrogates, which have no UTF-8 form.
+_LOST = re.compile(f"[\ufffd\ud800-\udfff](?:[{_REMOVED}]*[\ufffd\ud800-\udfff])*")
+_DELETE = re.compile(f"[{_REMOVED}]+")
+_BREAK = re.compile(f"\r\n|[\n{_BREAKS}]")
+_SPACE = re.compile(f"[{_SPACES}]")
+_MOST_NEWLINES = 3
+
+
+def clean_edits(text: str) -> list[Edit]:
+    """Return the edits that clean ``text``, sorted and not overlapping; empty for a clean text."""
+    edits: list[Edit] = []
+    end = 0
+    while trigger := _TRIGGER.search(text, end):
+        start = trigger.start()
+        lost = _LOST.match(text, start)
+        if lost:
+            edits.append(Edit(start, lost.end(), "\ufffd"))
+            end = lost.end()
+            continue
+        # The whole run of white space changes together. What precedes the trigger in it is plain.
+        while start > end and text[start - 1] in " \t\n":
+            start -= 1
+        run = _WHITE.match(text, start)
+        assert run is not None  # it holds the trigger
+        end = run.end()
+        edits.append(Edit(start, end, _white_space(run.group(), end == len(text))))
+    return edits
+
+
+def _white_space(run: str, last: bool) -> str:
+    """Return what a run of white space becomes; the last one of a text loses its spaces."""
+    lines = _BREAK.split(_DELETE.sub("", run))
+    breaks = len(lines) - 1
+    if breaks > _MOST_NEWLINES:
+        breaks = 2
+    if last:
+        return "\n" * breaks
+    indent = _SPACE.sub(" ", lines[-1])
+    return "\n" * breaks + indent

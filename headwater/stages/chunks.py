@@ -1,0 +1,82 @@
+"""Documents to chunks: structural pieces under the token cap of the embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from headwater import chunking
+from headwater.driver import Stage, row_schema
+from headwater.hashing import chunk_id
+from headwater.policies import ChunkPolicy, CorpusPolicy
+from headwater.stages.columns import ok_row, unpack_document
+
+CHUNKS = pa.schema(
+    [
+        ("ordinal", pa.int32()),
+        ("text", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("section", pa.list_(pa.string())),
+        ("page", pa.int32()),
+        ("tokens", pa.int32()),
+        ("title", pa.string()),
+        ("embedded", pa.string()),
+        ("terms", pa.int32()),
+    ]
+)
+
+
+def chunk_stage(policy: CorpusPolicy) -> Stage:
+    """Documents to chunks."""
+    from headwater.embedding import model_fingerprint
+
+    return Stage(
+        name="chunks",
+        code_version=chunking.CODE_VERSION,
+        parameters=policy.chunk.model_dump(mode="json")
+        | {"model": model_fingerprint(policy.embed.model), "bm25_language": policy.embed.bm25_language},
+        columns=("text", "elements", "title"),
+        data=CHUNKS,
+        function="headwater.stages.chunks:chunk_rows",
+        owner="doc_id",
+        batch_rows=32,
+        ephemeral={"_model": policy.embed.model},
+    )
+
+
+def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
+    """Cut the documents of a batch; a document without a chunk is quarantined."""
+    from headwater.embedding import load_tokenizer, token_counts
+
+    settings = {k: v for k, v in parameters.items() if k in ChunkPolicy.model_fields}
+    policy = ChunkPolicy.model_validate(settings)
+    tokenizer = load_tokenizer(parameters["_model"])
+    result = []
+    for row in batch.to_pylist():
+        pieces = chunking.chunk(unpack_document(row), policy, tokenizer=tokenizer)
+        embedded = [
+            chunking.embedded_text(row["title"] or "", piece.section, piece.text, policy, tokenizer) for piece in pieces
+        ]
+        terms = token_counts(embedded, parameters["bm25_language"])
+        for ordinal, (piece, text, count) in enumerate(zip(pieces, embedded, terms, strict=True)):
+            values = ok_row(
+                row["id"],
+                ordinal=ordinal,
+                text=piece.text,
+                start=piece.start,
+                end=piece.end,
+                section=list(piece.section),
+                page=piece.page,
+                tokens=piece.tokens,
+                title=row["title"],
+                embedded=text,
+                terms=int(count),
+            )
+            result.append(values | {"id": chunk_id(row["id"], ordinal)})
+        if not pieces:
+            failure = {"state": "quarantined", "reason": "no_chunks", "error": "Nothing is left of the text to index."}
+            result.append({"input": row["id"], "id": row["id"], **failure})
+    return pa.Table.from_pylist(result, schema=row_schema(CHUNKS))

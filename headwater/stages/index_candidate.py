@@ -1,0 +1,231 @@
+"""Embeddings to the candidate release: the live release plus the difference.
+
+The wanted points are declared in ``index_manifest`` (one row per point, with its fingerprint). The candidate is
+staged from the live release; what the live release's version of the manifest lacks or has otherwise is written,
+what it has too much is deleted. When nothing differs from live there is no candidate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from headwater.driver import CORE, change_batches
+from headwater.hashing import digest, digest_bytes, row_fingerprints
+from headwater.index.contract import POINT_SCHEMA, IndexSpec, ReleaseEngine
+from headwater.lake import Table
+from headwater.ledger import Ledger, ReleaseInfo
+from headwater.reports import Progress, StageReport
+
+STAGE = "index_candidate"
+CODE_VERSION = "1"
+_BATCH_ROWS = 1000
+
+MANIFEST = pa.schema([*CORE])
+"""One row per wanted point; ``fingerprint`` decides whether the index must be changed."""
+
+_OWN = ("chunk_id", "doc_id", "fingerprint")
+_REUSABLE = ("candidate", "rejected")
+
+
+@dataclass(frozen=True)
+class IndexInputs:
+    """The tables that a release is made of."""
+
+    embeddings: Table
+    objects: Table
+    parsed: Table
+    manifest: Table
+
+
+def build_candidate(
+    corpus: str,
+    inputs: IndexInputs,
+    spec: IndexSpec,
+    engine: ReleaseEngine,
+    ledger: Ledger,
+    versions: Mapping[str, int],
+    progress: Progress,
+) -> tuple[int | None, StageReport]:
+    """Build the candidate release; return its number, or live's (or None) when nothing differs, and the report.
+
+    Raises ReleaseError when the engine fails; the live release is never touched.
+    """
+    started = time.perf_counter()
+    _discard_unfinished(corpus, engine, ledger)
+    documents = _documents(inputs)
+    wanted = _wanted(inputs.embeddings, documents)
+    _declare(inputs.manifest, wanted)
+    manifest_version = inputs.manifest.version() or 0
+    releases = {release.number: release for release in ledger.releases(corpus)}
+    live = releases.get(ledger.live(corpus) or -1)
+    same = _same_release(releases, live, engine, spec, inputs.manifest, wanted)
+    counts = {"points": wanted.height, "documents": wanted["doc_id"].n_unique()}
+    if same is not None:
+        if same is not live and same.state != "candidate":
+            ledger.set_state(corpus, same.number, "candidate")
+        report = _report(wanted, 0, 0, manifest_version, counts | {"release": same.number}, started)
+        progress.finish(report)
+        return same.number, report
+    parent = live if live is not None and live.spec == spec.fingerprint and live.number in engine.releases() else None
+    before = _points(inputs.manifest, parent)
+    upserts, deletes = _diff(wanted, before)
+    progress.start(STAGE, len(upserts))
+    number = ledger.create_release(
+        corpus,
+        parent=parent.number if parent else None,
+        spec=spec.fingerprint,
+        table_versions={**versions, inputs.manifest.name: manifest_version},
+        counts=counts | {"upserted": len(upserts), "deleted": len(deletes)},
+    )
+    engine.stage(number, parent.number if parent else None, spec)
+    engine.apply(number, _batches(inputs.embeddings, upserts, documents, progress), _slices(deletes))
+    engine.seal(number)
+    ledger.set_state(corpus, number, "candidate")
+    details = counts | {"release": number, "parent": parent.number if parent else None, "upserted": len(upserts)}
+    report = _report(wanted, len(upserts), len(deletes), manifest_version, details, started)
+    progress.finish(report)
+    return number, report
+
+
+def _discard_unfinished(corpus: str, engine: ReleaseEngine, ledger: Ledger) -> None:
+    """Drop what a killed run left half-built."""
+    for release in ledger.releases(corpus):
+        if release.state == "building":
+            engine.drop(release.number)
+            ledger.set_state(corpus, release.number, "dropped", reason="The run that built it did not finish.")
+
+
+def _documents(inputs: IndexInputs) -> pl.DataFrame:
+    """Return what every point of a document shares, with a digest of it."""
+    frame = (
+        inputs.objects.scan()
+        .select("doc_id", "key", "revision", "readers")
+        .join(inputs.parsed.scan().select("doc_id", "content_type"), on="doc_id")
+        .collect()
+    )
+    digests = [digest(CODE_VERSION, *row) for row in frame.select("key", "revision", "readers", "content_type").rows()]
+    return frame.with_columns(pl.Series("document_digest", digests, dtype=pl.String))
+
+
+def _wanted(embeddings: Table, documents: pl.DataFrame) -> pl.DataFrame:
+    frame = (
+        embeddings.scan()
+        .filter(pl.col("state") == "ok")
+        .select("id", "doc_id", "fingerprint")
+        .collect()
+        .join(documents.select("doc_id", "document_digest"), on="doc_id")
+        .sort("id")
+    )
+    fingerprints = row_fingerprints(frame["fingerprint"] + frame["document_digest"], digest(STAGE, CODE_VERSION))
+    return frame.select("id", "doc_id", pl.Series("fingerprint", fingerprints, dtype=pl.String))
+
+
+def _declare(manifest: Table, wanted: pl.DataFrame) -> None:
+    """Bring the manifest up to date with the wanted points."""
+    have = _points(manifest, None) if not manifest.exists() else manifest.read(["id", "fingerprint"])
+    upserts, deletes = _diff(wanted, have)
+    if manifest.exists() and not upserts and not deletes:
+        return
+    rows = wanted.filter(pl.col("id").is_in(list(upserts))).with_columns(
+        pl.lit("ok").alias("state"), pl.lit("ok").alias("reason"), pl.lit(None, pl.String).alias("error")
+    )
+    batches = pa.Table.from_pylist(rows.select(MANIFEST.names).to_dicts(), schema=MANIFEST).to_batches()
+    if manifest.exists():
+        manifest.change(change_batches(MANIFEST, batches, deletes))
+    else:
+        manifest.replace(batches)
+
+
+def _points(manifest: Table, release: ReleaseInfo | None) -> pl.DataFrame:
+    """Return id and fingerprint of a release's points; none without a release."""
+    if release is None:
+        return pl.DataFrame(schema={"id": pl.String, "fingerprint": pl.String})
+    return manifest.read(["id", "fingerprint"], release.table_versions[manifest.name])
+
+
+def _diff(wanted: pl.DataFrame, have: pl.DataFrame) -> tuple[dict[str, str], list[str]]:
+    """Return the points to write, with their fingerprints, and the ids of those to delete."""
+    joined = wanted.join(have.rename({"fingerprint": "stored"}), on="id", how="left")
+    changed = joined.filter(pl.col("stored").is_null() | (pl.col("stored") != pl.col("fingerprint")))
+    gone = have.join(wanted, on="id", how="anti")
+    return dict(changed.select("id", "fingerprint").iter_rows()), gone["id"].to_list()
+
+
+def _same_release(
+    releases: Mapping[int, ReleaseInfo],
+    live: ReleaseInfo | None,
+    engine: ReleaseEngine,
+    spec: IndexSpec,
+    manifest: Table,
+    wanted: pl.DataFrame,
+) -> ReleaseInfo | None:
+    """Return the release that already is what is wanted: live, or else the newest other one that is kept."""
+    sealed = set(engine.releases())
+    others = sorted((r for r in releases.values() if r.state in _REUSABLE), key=lambda r: -r.number)
+    for release in ([live] if live else []) + others:
+        if release.number in sealed and release.spec == spec.fingerprint:
+            upserts, deletes = _diff(wanted, _points(manifest, release))
+            if not upserts and not deletes:
+                return release
+    return None
+
+
+def _batches(
+    embeddings: Table, points: Mapping[str, str], documents: pl.DataFrame, progress: Progress
+) -> Iterator[pa.RecordBatch]:
+    """Yield the points to write."""
+    shared = {row["doc_id"]: row for row in documents.iter_rows(named=True)}
+    columns = [name for name in POINT_SCHEMA.names if name in embeddings.schema.names]
+    for batch in embeddings.batches(
+        ["id", "doc_id", *(c for c in columns if c not in _OWN)], list(points), _BATCH_ROWS
+    ):
+        owners = [shared[name] for name in batch.column("doc_id").to_pylist()]
+        own = {
+            "chunk_id": batch.column("id"),
+            "fingerprint": pa.array([points[name] for name in batch.column("id").to_pylist()], pa.string()),
+            **{name: pa.array([row[name] for row in owners]) for name in ("key", "revision", "content_type")},
+            "readers": pa.array([row["readers"] for row in owners], pa.list_(pa.string())),
+        }
+        arrays = [(own.get(f.name) if f.name in own else batch.column(f.name)) for f in POINT_SCHEMA]
+        table = pa.table(
+            [_cast(array, f.type) for array, f in zip(arrays, POINT_SCHEMA, strict=True)], schema=POINT_SCHEMA
+        )
+        yield from table.combine_chunks().to_batches()
+        progress.advance(STAGE, batch.num_rows)
+
+
+def _cast(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return array if array.type == kind else array.cast(kind)
+
+
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _BATCH_ROWS):
+        yield ids[start : start + _BATCH_ROWS]
+
+
+def _report(
+    wanted: pl.DataFrame,
+    recomputed: int,
+    removed: int,
+    version: int,
+    details: Mapping[str, int | None],
+    started: float,
+) -> StageReport:
+    joined = "".join(wanted.select(pl.concat_str("id", "fingerprint")).to_series().to_list())
+    return StageReport(
+        stage=STAGE,
+        rows=wanted.height,
+        recomputed=recomputed,
+        removed=removed,
+        quarantined=0,
+        seconds=time.perf_counter() - started,
+        reasons={"ok": wanted.height},
+        version=version,
+        data_version=digest_bytes(joined.encode()),
+        details=details,
+    )

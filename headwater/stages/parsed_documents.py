@@ -1,0 +1,81 @@
+"""Objects to documents: bytes become elements, in worker processes under limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from headwater import parsing
+from headwater.driver import Stage, row_schema
+from headwater.errors import ParseError, SourceError
+from headwater.policies import ParsePolicy
+from headwater.stages.columns import DOCUMENT, ok_row, pack_elements
+
+PARSED = pa.schema(
+    [
+        *DOCUMENT,
+        ("content_type", pa.string()),
+        ("pages", pa.int32()),
+        ("parser", pa.string()),
+        ("metadata", pa.string()),
+    ]
+)
+
+
+def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
+    """Objects to documents."""
+    return Stage(
+        name="parsed_documents",
+        code_version=parsing.CODE_VERSION,
+        parameters=policy.model_dump(mode="json") | {"pipeline": parsing.sentence_pipeline(policy)},
+        columns=("key", "revision"),
+        data=PARSED,
+        function="headwater.stages.parsed_documents:parse_rows",
+        batch_rows=8,
+        timeout=policy.timeout_seconds,
+        memory_mb=policy.memory_mb,
+        ephemeral={"_uri": uri},
+    )
+
+
+def warm_up(parameters: Mapping[str, Any]) -> None:
+    """Import the parsers, before the worker's memory limit is set."""
+    parsing.prepare_worker(_policy(parameters))
+
+
+def _policy(parameters: Mapping[str, Any]) -> ParsePolicy:
+    return ParsePolicy.model_validate({k: v for k, v in parameters.items() if k in ParsePolicy.model_fields})
+
+
+def parse_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
+    """Read and parse the objects of a batch; an object that can't be parsed costs its own row only."""
+    from headwater.source import open_store, read_object
+
+    policy = _policy(parameters)
+    store = open_store(parameters["_uri"])
+    rows = []
+    for source in batch.select(["id", "key"]).to_pylist():
+        name = source["id"]
+        try:
+            document = parsing.parse_in_process(read_object(store, source["key"]), source["key"], policy)
+        except (ParseError, SourceError) as error:
+            code = error.code if isinstance(error, ParseError) else "unreadable"
+            rows.append({"input": name, "id": name, "state": "quarantined", "reason": code, "error": str(error)})
+            continue
+        metadata = dict(document.metadata)
+        rows.append(
+            ok_row(
+                name,
+                text=document.text,
+                elements=pack_elements(document.elements),
+                title=metadata.pop("title", None),
+                content_type=metadata.pop("content_type", None),
+                pages=metadata.pop("pages", None),
+                parser=metadata.pop("parser", None),
+                metadata=json.dumps(metadata, default=str, sort_keys=True),
+            )
+        )
+    return pa.Table.from_pylist(rows, schema=row_schema(PARSED))

@@ -1,0 +1,155 @@
+"""The values that stages take and return. Plain, frozen, and free of any framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One parsed piece of a document.
+
+    ``kind`` is unstructured's category name (``Title``, ``NarrativeText``, ``ListItem``, ``Table``, ``Text`` ...).
+    ``page`` counts from 1, None where the format has no pages. ``section`` is the path of headings above,
+    outermost first. ``start`` and ``end`` are character offsets into the document's text:
+    ``document.text[element.start:element.end] == element.text``.
+    """
+
+    kind: str
+    text: str
+    page: int | None
+    section: tuple[str, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """A document's text, its elements in reading order (never overlapping), and its metadata.
+
+    Metadata keys used by later stages: ``title`` (str or None), ``content_type`` (str), ``pages`` (int or None),
+    ``parser`` (str), ``notes`` (list of str, such as a mismatch of extension and content).
+    """
+
+    text: str
+    elements: tuple[Element, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PiiSpan:
+    """Personal data found at ``text[start:end]``; ``entity`` is Presidio's name for it, ``score`` lies in 0..1."""
+
+    start: int
+    end: int
+    entity: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """``original[start:end]`` was replaced by ``text``. The original value is not kept."""
+
+    start: int
+    end: int
+    text: str
+    entity: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymizedText:
+    """A text with personal data replaced, and what was replaced where (offsets into the original)."""
+
+    text: str
+    replacements: tuple[Replacement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What is embedded and retrieved: ``text == document.text[start:end]``.
+
+    ``tokens`` is the length of the *embedded* text (title and section path prepended, special tokens included)
+    as the embedding model's own tokenizer counts it.
+    """
+
+    text: str
+    start: int
+    end: int
+    section: tuple[str, ...]
+    page: int | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One search result: a chunk of one revision of a document, as one release holds it.
+
+    ``start`` and ``end`` are character offsets into the document's cleaned text. ``score`` is the fused score;
+    it orders one result list and means nothing across queries.
+    """
+
+    chunk_id: str
+    doc_id: str
+    key: str
+    revision: str
+    release: int
+    title: str
+    section: tuple[str, ...]
+    page: int | None
+    start: int
+    end: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a sentence of an answer comes from: ``quote`` is the verbatim ``cleaned_text[start:end]`` of ``doc``."""
+
+    doc: str
+    start: int
+    end: int
+    quote: str
+    key: str
+    title: str
+    section: tuple[str, ...]
+    page: int | None
+    revision: str
+    chunk_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of an answer and the spans that support it; ``support`` lies in 0..1."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    support: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer whose every sentence is tied to spans of its sources, or a refusal (no sentences, ``reason`` set)."""
+
+    id: str
+    question: str
+    sentences: tuple[Sentence, ...]
+    refused: bool
+    reason: str | None
+    release: int
+    method: str
+
+    @property
+    def text(self) -> str:
+        """The sentences as one string; empty for a refusal."""
+        return " ".join(sentence.text for sentence in self.sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. A document is visible when one of its readers is ``*`` or one of these groups."""
+
+    groups: frozenset[str] = frozenset()
+    name: str = "anonymous"

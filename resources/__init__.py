@@ -1,0 +1,1 @@
+"""Dagster resources that open objects of the library."""

@@ -1,0 +1,17 @@
+"""``reconcile_<corpus>``: a reindex every night, whatever events were missed."""
+
+import dagster as dg
+
+EVERY_NIGHT = "0 3 * * *"
+
+
+def reconcile(corpus: str) -> dg.ScheduleDefinition:
+    """Return the nightly schedule of a corpus' reindex (03:00 UTC); stopped until somebody turns it on."""
+    return dg.ScheduleDefinition(
+        name=f"reconcile_{corpus}",
+        job_name=f"reindex_{corpus}",
+        cron_schedule=EVERY_NIGHT,
+        execution_timezone="UTC",
+        description=f"Reindex {corpus} every night; costs a listing when nothing changed.",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+    )

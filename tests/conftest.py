@@ -1,0 +1,119 @@
+"""Fixtures that several test modules share: projects, corpora, and one small corpus that is indexed once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headwater.config import COMPONENT_TYPE
+from headwater.corpus import Corpus, open_corpus
+from headwater.pipeline import Pipeline
+from headwater.project import CORPUS_FILE, Project, project_at
+from headwater.scaffold import WORKSPACE_FILE, make_project
+
+MakeCorpus = Callable[..., Path]
+
+SMALL = "works"
+SMALL_FILES: dict[str, str] = {
+    "gauge.md": """# Teal gauge
+
+The Teal gauge measures the water level every fifteen minutes with a radar head.
+
+## Battery
+
+Its battery lasts nine years at one transmission per hour. Replace it with part TB-7 only.
+""",
+    "policies/leave.md": """# Leave
+
+Everyone has twenty-eight days of paid leave each year. Ask your crew lead two weeks before the first day.
+
+Leave that is not taken by March expires, unless a crew lead agreed otherwise in writing.
+""",
+    "policies/travel.html": """<html><head><title>Travel</title></head><body><h1>Travel</h1>
+<p>Trains are booked through the office, and first class is allowed on journeys of more than four hours.</p>
+</body></html>""",
+    "hr/pay.md": """# Pay bands
+
+The pay band of field engineers starts at forty-one thousand crowns a year and rises by two percent each spring.
+""",
+    "empty.txt": "",
+}
+SMALL_FILES["policies/leave-copy.md"] = SMALL_FILES["policies/leave.md"]
+SMALL_ACCESS = [{"prefix": "", "groups": ["*"]}, {"prefix": "hr/", "groups": ["hr"]}]
+
+
+def write_corpus(root: Path, name: str, files: Mapping[str, bytes | str], **attributes: Any) -> Path:
+    """Write a corpus with its documents beside its configuration, and return its folder."""
+    folder = root / "assets" / name
+    for key, content in files.items():
+        file = folder / "documents" / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    (folder / "documents").mkdir(parents=True, exist_ok=True)
+    document = {"type": COMPONENT_TYPE, "attributes": {"source": {"uri": "./documents"}} | attributes}
+    (folder / CORPUS_FILE).write_text(yaml.safe_dump(document))
+    return folder
+
+
+def use_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Make ``root`` a project if it isn't one, and the one that commands and ``open_corpus`` work on."""
+    if not (root / WORKSPACE_FILE).exists():
+        make_project(root)
+    monkeypatch.setenv("HEADWATER_PROJECT", str(root))
+    monkeypatch.setenv("HEADWATER_HOME", str(root / ".headwater"))
+    monkeypatch.delenv("HEADWATER_LEDGER_URL", raising=False)
+    return project_at(root)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project."""
+    return use_project(tmp_path / "project", monkeypatch)
+
+
+@pytest.fixture
+def make_corpus(project: Project) -> MakeCorpus:
+    """A function ``(name, files, **attributes) -> folder`` that adds a corpus to the project; it is not indexed."""
+
+    def make(name: str, files: Mapping[str, bytes | str], **attributes: Any) -> Path:
+        return write_corpus(project.root, name, files, **attributes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def indexed_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a project whose corpus ``works`` is indexed. Read it, never change it: see ``indexed_copy``."""
+    root = tmp_path_factory.mktemp("indexed") / "project"
+    with pytest.MonkeyPatch.context() as patch:
+        use_project(root, patch)
+        folder = write_corpus(root, SMALL, SMALL_FILES, access=SMALL_ACCESS, description="House rules.")
+        with open_corpus(folder) as corpus:
+            Pipeline(corpus, workers=2).run()
+    return root
+
+
+@pytest.fixture
+def indexed(indexed_project: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The shared indexed project as the one at hand, for reading."""
+    return use_project(indexed_project, monkeypatch)
+
+
+@pytest.fixture
+def indexed_copy(indexed_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of the indexed project that a test may change."""
+    root = tmp_path / "copy"
+    shutil.copytree(indexed_project, root, copy_function=shutil.copy2)
+    return use_project(root, monkeypatch)
+
+
+@pytest.fixture
+def small_corpus(indexed: Project) -> Iterator[Corpus]:
+    """The indexed corpus, opened for reading."""
+    with open_corpus(indexed.root / "assets" / SMALL) as corpus:
+        yield corpus

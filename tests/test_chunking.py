@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from headwater import ChunkPolicy, Element, ParsedDocument, RowError, chunk
+from headwater.chunking import embedded_text
+from headwater.embedding import load_tokenizer
+
+MINILM = load_tokenizer(None)
+
+
+def byte_level() -> Tokenizer:
+    """A tokenizer of the other kind: spaces belong to tokens, and one character can take several tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(["the pump and the valve of the pump house are in the valley"] * 3, trainer)
+    return tokenizer
+
+
+BYTE_LEVEL = byte_level()
+
+
+def document(
+    parts: list[tuple[str, str, tuple[str, ...]]], title: str | None = None, gap: str = "\n\n"
+) -> ParsedDocument:
+    """Make a document of ``(kind, text, section)`` parts."""
+    text, elements = "", []
+    for kind, piece, section in parts:
+        text += gap if text else ""
+        elements.append(Element(kind, piece, None, section, len(text), len(text) + len(piece)))
+        text += piece
+    return ParsedDocument(text, tuple(elements), {"title": title})
+
+
+def check(parsed: ParsedDocument, policy: ChunkPolicy, tokenizer: Tokenizer) -> None:
+    """Assert everything that must hold of any chunking."""
+    title = parsed.metadata.get("title") or ""
+    position = 0
+    for piece in chunk(parsed, policy, tokenizer=tokenizer):
+        assert piece.text == parsed.text[piece.start : piece.end] == piece.text.strip() != ""
+        assert not parsed.text[position : piece.start].strip(), "text was left out, or chunks overlap"
+        position = piece.end
+        embedded = embedded_text(title, piece.section, piece.text, policy, tokenizer)
+        assert piece.tokens == len(tokenizer.encode(embedded).ids) <= policy.max_tokens
+    assert not parsed.text[position:].strip(), "text was left out"
+
+
+WORDS = st.one_of(
+    st.text(min_size=1, max_size=12),
+    st.sampled_from(
+        ["valve", "pump", "a", "3.14", "don't", "[SEP]", "unaffable", "e.g.", "End.", "Why?", "\t", "\n", "\n\n"]
+    ),
+    st.sampled_from(
+        ["ポンプを止めてください。次に弁を閉じます。" * 9, "ปิดวาล์วก่อนเปิดปั๊มน้ำ" * 30, "👩‍🔧🔧" * 40, "é" * 300]
+    ),
+    st.sampled_from(["x" * 10_000, "ab1/" * 700, "deadbeef" * 50, "|---|---|" * 30]),
+)
+PARTS = st.lists(
+    st.tuples(
+        st.sampled_from(["NarrativeText", "Title", "ListItem", "Table", "Text"]),
+        st.lists(WORDS, min_size=1, max_size=30).map(" ".join),
+        st.lists(
+            st.sampled_from(["Safety", "Start", "A heading of several more words than usual", "弁"]), max_size=3
+        ).map(tuple),
+    ),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("tokenizer", [MINILM, BYTE_LEVEL], ids=["wordpiece", "byte-level"])
+@settings(max_examples=60, deadline=None)
+@given(
+    parts=PARTS,
+    title=st.one_of(st.none(), st.text(max_size=200)),
+    gap=st.sampled_from(["\n\n", "\n", " ", "\n\nbetween the elements\n\n"]),
+    max_tokens=st.integers(16, 80),
+    min_tokens=st.integers(0, 40),
+    context=st.booleans(),
+)
+def test_no_text_is_lost_and_no_chunk_exceeds_the_cap(
+    tokenizer: Tokenizer,
+    parts: list[tuple[str, str, tuple[str, ...]]],
+    title: str | None,
+    gap: str,
+    max_tokens: int,
+    min_tokens: int,
+    context: bool,
+) -> None:
+    policy = ChunkPolicy(max_tokens=max_tokens, min_tokens=min_tokens, context=context)
+    check(document(parts, title, gap), policy, tokenizer)
+
+
+SENTENCE = "The pump of house number {} runs for nine hours every day and rests at night. "
+
+
+def prose(sentences: int) -> str:
+    return "".join(SENTENCE.format(i) for i in range(sentences)).strip()
+
+
+def test_a_document_without_elements_is_cut_at_paragraphs_and_sentences() -> None:
+    text = "\n\n".join(prose(n) for n in (3, 40, 2))
+    chunks = chunk(ParsedDocument(text, ()))
+    assert len(chunks) > 3
+    assert all(piece.text.endswith("night.") for piece in chunks)
+    check(ParsedDocument(text, ()), ChunkPolicy(), MINILM)
+
+
+def test_a_chunk_stays_inside_its_section_and_a_heading_goes_with_what_follows() -> None:
+    parsed = document(
+        [
+            ("Title", "Pumps", ()),
+            ("NarrativeText", prose(4), ("Pumps",)),
+            ("Title", "Valves", ()),
+            ("Title", "Closing", ("Valves",)),
+            ("NarrativeText", prose(4), ("Valves", "Closing")),
+        ]
+    )
+    first, second = chunk(parsed)
+    assert first.text.startswith("Pumps\n\nThe pump") and first.section == ("Pumps",)
+    assert second.text.startswith("Valves\n\nClosing\n\nThe pump") and second.section == ("Valves", "Closing")
+
+
+def test_a_heading_does_not_end_a_full_chunk() -> None:
+    parts = [("NarrativeText", prose(5), ()), ("Title", "A note on noise", ()), ("NarrativeText", prose(5), ())]
+    policy = ChunkPolicy(max_tokens=120)
+    first, second = chunk(document(parts), policy)
+    assert not first.text.endswith("noise")
+    assert second.text.startswith("A note on noise")
+
+
+def test_small_sections_join_under_their_parent_but_not_across_parents() -> None:
+    parsed = document(
+        [
+            ("ListItem", "Bring gloves.", ("Safety", "Hands")),
+            ("ListItem", "Bring a helmet.", ("Safety", "Head")),
+            ("ListItem", "Press the button.", ("Start", "Button")),
+        ]
+    )
+    first, second = chunk(parsed)
+    assert first.text == "Bring gloves.\n\nBring a helmet." and first.section == ("Safety",)
+    assert second.text == "Press the button." and second.section == ("Start", "Button")
+
+
+def test_min_tokens_zero_keeps_small_sections_apart() -> None:
+    parsed = document([("ListItem", "Bring gloves.", ("Hands",)), ("ListItem", "Bring a helmet.", ("Head",))])
+    assert len(chunk(parsed, ChunkPolicy(min_tokens=0))) == 2
+    assert len(chunk(parsed)) == 1
+
+
+def test_a_long_table_is_cut_between_rows() -> None:
+    rows = [f"pump {i} | house {i} | {i * 7} hours | checked" for i in range(60)]
+    chunks = chunk(document([("Table", "\n".join(rows), ())]))
+    assert len(chunks) > 2
+    assert [row for piece in chunks for row in piece.text.split("\n")] == rows
+
+
+def test_a_long_section_is_filled_evenly() -> None:
+    policy = ChunkPolicy(max_tokens=200, context=False)
+    sizes = [piece.tokens for piece in chunk(document([("NarrativeText", prose(13), ())]), policy)]
+    assert len(sizes) == 2 and min(sizes) > 80
+
+
+def test_the_page_is_that_of_the_first_element() -> None:
+    text = prose(20)
+    parsed = ParsedDocument(text, (Element("Text", text, 4, (), 0, len(text)),))
+    assert {piece.page for piece in chunk(parsed)} == {4}
+
+
+def test_the_context_line_names_title_and_headings_once() -> None:
+    policy = ChunkPolicy()
+    assert embedded_text("Manual", ("Manual", "Pumps"), "Body", policy, MINILM) == "Manual > Pumps\nBody"
+    assert embedded_text("", (), "Body", policy, MINILM) == "Body"
+    assert embedded_text("Manual", ("Pumps",), "Body", ChunkPolicy(context=False), MINILM) == "Body"
+
+
+def test_a_long_context_loses_its_outer_headings_first() -> None:
+    policy = ChunkPolicy(max_context_tokens=12)
+    section = ("A rather long outer heading with many words", "Closing valves")
+    assert embedded_text("Manual", section, "Body", policy, MINILM) == "Manual > Closing valves\nBody"
+
+
+def test_words_that_the_tokenizer_does_not_know_still_make_readable_chunks() -> None:
+    chunks = chunk(ParsedDocument("x" * 50_000, ()))
+    assert max(len(piece.text) for piece in chunks) <= 254 * 16
+
+
+def test_an_empty_document_has_no_chunks() -> None:
+    assert chunk(ParsedDocument(" \n\n ", ())) == []
+
+
+def test_a_cap_below_one_character_is_an_error_of_the_row_without_its_text() -> None:
+    special = Tokenizer.from_str(BYTE_LEVEL.to_str())
+    special.add_special_tokens([f"[{i}]" for i in range(16)])
+    from tokenizers.processors import TemplateProcessing
+
+    names = [f"[{i}]" for i in range(16)]
+    special.post_processor = TemplateProcessing(
+        single=" ".join(names) + " $A", special_tokens=[(name, special.token_to_id(name)) for name in names]
+    )
+    with pytest.raises(RowError) as error:
+        chunk(ParsedDocument("pump", ()), ChunkPolicy(max_tokens=16), tokenizer=special)
+    assert error.value.code == "chunk_cap" and "pump" not in str(error.value)

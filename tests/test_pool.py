@@ -1,0 +1,235 @@
+"""Worker processes: results, and every way one of them can fail without harming the others."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headwater.errors import HeadwaterError
+from headwater.pool import WorkerFailure, WorkerPool, usable_cpus
+
+HERE = Path(__file__).parent
+
+
+def double(batch: list[int]) -> list[int]:
+    return [2 * value for value in batch]
+
+
+def scaled(batch: list[int], factor: int) -> list[int]:
+    return [factor * value for value in batch]
+
+
+def process_id(batch: object) -> int:
+    return os.getpid()
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def misbehave(what: str) -> str:
+    if what == "exit":
+        os._exit(3)
+    if what == "segfault":
+        ctypes.string_at(0)
+    if what == "spin":
+        while True:
+            pass
+    if what == "allocate":
+        return "x" * len(bytearray(2**31))
+    if what == "raise":
+        raise ValueError(what)
+    if what == "unpicklable result":
+        return lambda: None  # type: ignore[return-value]
+    return what
+
+
+_prepared: list[int] = []
+
+
+def remember(value: int) -> None:
+    _prepared.append(value)
+
+
+def recall(batch: object, value: int) -> list[int]:
+    return _prepared
+
+
+def fail_to_prepare(*args: object) -> None:
+    raise RuntimeError("no model in this install")
+
+
+def _pool(name: str, *args: object, **options: object) -> WorkerPool:
+    return WorkerPool(f"{__name__}:{name}", *args, **options)  # type: ignore[arg-type]
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process_behind() -> Iterator[None]:
+    before = _children()
+    yield
+    assert _children() <= before
+
+
+def test_every_batch_comes_back_once_with_its_index() -> None:
+    with _pool("double", workers=2) as pool:
+        results = dict(pool.map([[i, i + 1] for i in range(20)]))
+    assert results == {i: [2 * i, 2 * i + 2] for i in range(20)}
+
+
+def test_arguments_reach_every_call() -> None:
+    with _pool("scaled", 10, workers=1) as pool:
+        assert list(pool.map([[1], [2]])) == [(0, [10]), (1, [20])]
+
+
+def test_prepare_runs_once_per_worker() -> None:
+    with _pool("recall", 7, workers=1, prepare=f"{__name__}:remember") as pool:
+        assert list(pool.map([0, 1, 2])) == [(0, [7]), (1, [7]), (2, [7])]
+
+
+def test_no_batch_starts_no_process() -> None:
+    before = _children()
+    with _pool("double", workers=2) as pool:
+        assert list(pool.map([])) == []
+        assert _children() == before
+
+
+def test_one_batch_starts_one_process_and_the_next_map_reuses_it() -> None:
+    with _pool("process_id", workers=2) as pool:
+        [(_, first)] = pool.map([0])
+        assert len(_children()) == 1
+        assert list(pool.map([0])) == [(0, first)]
+
+
+def test_input_is_read_only_as_far_as_there_are_workers() -> None:
+    read: list[int] = []
+
+    def batches() -> Iterator[list[int]]:
+        for i in range(1000):
+            read.append(i)
+            yield [i]
+
+    with _pool("double", workers=2) as pool:
+        results = pool.map(batches())
+        next(results)
+        assert len(read) <= 4
+        results.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [("exit", "crashed"), ("segfault", "crashed"), ("spin", "timeout"), ("allocate", "memory"), ("raise", "error")],
+)
+def test_a_failing_batch_costs_only_itself(what: str, kind: str) -> None:
+    with _pool("misbehave", workers=2, memory_mb=512) as pool:
+        results = dict(pool.map(["a", what, "b", "c"], timeout=lambda batch: 0.3 if batch == "spin" else 60.0))
+    failure = results.pop(1)
+    assert isinstance(failure, WorkerFailure)
+    assert failure.kind == kind
+    assert results == {0: "a", 2: "b", 3: "c"}
+
+
+def test_the_message_of_a_failure_names_the_cause() -> None:
+    with _pool("misbehave", workers=1) as pool:
+        outcomes = [outcome for _, outcome in pool.map(["exit", "spin", "raise"], timeout=0.3)]
+    assert "exit code 3" in outcomes[0].message
+    assert "0.3 seconds" in outcomes[1].message
+    assert outcomes[2].message.startswith("ValueError at test_pool.py:")
+    assert isinstance(outcomes[2].error, ValueError)
+
+
+def test_a_result_that_cannot_be_sent_is_an_error_of_its_batch() -> None:
+    with _pool("misbehave", workers=1) as pool:
+        results = dict(pool.map(["unpicklable result", "fine"]))
+    assert results[0].kind == "error"
+    assert results[1] == "fine"
+
+
+def test_a_worker_that_died_while_idle_is_replaced_unnoticed() -> None:
+    with _pool("process_id", workers=1) as pool:
+        [(_, first)] = pool.map([0])
+        os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        [(_, second)] = pool.map([0])
+    assert isinstance(second, int)
+    assert second != first
+
+
+@pytest.mark.parametrize("function", ["no_such_module:work", "headwater.pool:no_such_function"])
+def test_a_function_that_cannot_be_imported_stops_the_run(function: str) -> None:
+    with WorkerPool(function, workers=1) as pool, pytest.raises(HeadwaterError, match="could not start"):
+        list(pool.map([1]))
+
+
+def test_a_failing_prepare_stops_the_run_and_says_why() -> None:
+    pool = _pool("double", workers=1, prepare=f"{__name__}:fail_to_prepare")
+    with pool, pytest.raises(HeadwaterError, match="no model in this install"):
+        list(pool.map([[1]]))
+
+
+def test_workers_compute_on_one_thread_each() -> None:
+    with _pool("environment", workers=1) as pool:
+        assert [value for _, value in pool.map(["OMP_NUM_THREADS", "RAYON_NUM_THREADS"])] == ["1", "1"]
+
+
+def test_an_abandoned_map_and_an_exception_leave_no_process() -> None:
+    before = _children()
+    with pytest.raises(KeyboardInterrupt), _pool("misbehave", workers=2) as pool:
+        for index, _ in pool.map(["a", "spin", "spin"]):
+            assert index == 0
+            raise KeyboardInterrupt
+    assert _children() == before
+
+
+SCRIPT = """
+import sys
+from headwater.pool import WorkerPool
+print("main ran", flush=True)
+pool = WorkerPool("test_pool:{function}", workers=1)
+for index, outcome in pool.map([{batch!r}]):
+    print(outcome, flush=True)
+"""
+
+
+def _script(tmp_path: Path, function: str, batch: object) -> subprocess.Popen[str]:
+    script = tmp_path / "unguarded.py"
+    script.write_text(SCRIPT.format(function=function, batch=batch))
+    path = os.pathsep.join([str(HERE), str(HERE.parent)])
+    return subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+
+
+def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
+    output, _ = _script(tmp_path, "double", [4]).communicate(timeout=60)
+    assert output.splitlines() == ["main ran", "[8]"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_busy_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    parent = _script(tmp_path, "misbehave", "spin")
+    watched = psutil.Process(parent.pid)
+    deadline = time.monotonic() + 60
+    while not (children := watched.children()) and time.monotonic() < deadline:
+        os.sched_yield()
+    parent.kill()
+    parent.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert children
+    assert not alive
+
+
+def test_the_default_number_of_workers_follows_the_usable_cpus() -> None:
+    assert WorkerPool("headwater.pool:usable_cpus").workers == min(usable_cpus(), 8)

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import base64
+import random
+import re
+import socket
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.edits import apply_edits
+from headwater.policies import QualityPolicy
+from headwater.quality import REASONS, assess, clean_edits, decide, signals
+
+PAGE = """# Expenses
+
+Send receipts within thirty days of the purchase. Travel is booked by the office; ask for a quote first.
+
+- Meals: up to forty euros a day
+- Hotels: the agreed rate of the city
+- Trains: second class, first class above three hours
+
+The finance team pays on the last working day of the month and answers questions on weekday mornings.
+"""
+GERMAN = (
+    "Belege sind innerhalb von drei\u00dfig Tagen nach dem Kauf einzureichen. Reisen werden vom B\u00fcro gebucht; bitte "
+    "vorher um ein Angebot bitten. Die Buchhaltung zahlt am letzten Arbeitstag des Monats und beantwortet Fragen am Vormittag."
+)
+LOREM = (
+    "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore magna "
+    "aliqua. Ut enim ad minim veniam, quis nostrud exercitation ullamco laboris nisi ut aliquip ex ea commodo consequat."
+)
+
+
+def reason(text: str, policy: QualityPolicy | None = None) -> str:
+    return str(assess([text], policy or QualityPolicy())["reason"][0])
+
+
+def random_words(letters: str, count: int = 80) -> str:
+    generator = random.Random(1)
+    return " ".join("".join(generator.choices(letters, k=generator.randint(3, 10))) for _ in range(count))
+
+
+def log(line: str, count: int = 100) -> str:
+    generator = random.Random(2)
+    return "\n".join(
+        line.format(second=i % 60, number=generator.randint(1, 9999), id=generator.randbytes(4).hex())
+        for i in range(count)
+    )
+
+
+GOOD = {
+    "page": PAGE,
+    "one sentence": "The office is closed on Friday.",
+    "list of names": "\n".join(f"- Team {name}" for name in ("Alpha", "Bravo", "Charlie", "Delta", "Echo", "Foxtrot")),
+    "comma-separated": "name,team,city\n" + "\n".join(f"Person {i},Team {i % 3},City {i % 5}" for i in range(200)),
+    "figures": "date,open,close\n"
+    + "\n".join(f"2024-01-{i % 28 + 1:02},{i * 1.37:.2f},{i * 1.41:.2f}" for i in range(200)),
+    "measurements": "time,load\tx,y\n"
+    + "\n".join(f"2024-01-01 12:{i % 60:02}:00,{i * 1.37:.2f},{i},0" for i in range(200)),
+    "markdown table": "| Item | Done | Paid |\n|---|---|---|\n"
+    + "\n".join(f"| Item {i} | yes | no |" for i in range(200)),
+    "statement": "Revenue 2023 1,234 2022 1,100\nCosts 2023 800 2022 700\nProfit 2023 434 2022 400\n",
+    "code": "def add(a, b):\n    return a + b\n\n\nclass Basket:\n    def total(self):\n        for item in self.items:\n            yield item\n",
+    "transcript": "\n".join(f"00:{i:02}:10 Speaker {i % 2}: {' '.join(PAGE.split()[i : i + 12])}" for i in range(40)),
+    "page with a repeated example": PAGE + "\n".join(["curl --request GET https://example.org/api/items"] * 6),
+}
+BAD = {
+    "no_text": " \n\u200b\t ",
+    "too_short": "Work in progress",
+    "garbled": PAGE + "\ufffd.\ufffd-" * 40,
+    "not_language": random_words("abcdefghijklmnopqrstuvwxyz"),
+    "mostly_symbols": "## a ... " * 60,
+    "mostly_numbers": " ".join(str(i * 37) for i in range(300)),
+    "machine_log": log("2024-05-01 12:00:{second:02} worker-{number} heartbeat from node {id} after {number} ms"),
+    "repetitive": "The connection to the server was lost, trying again.\n" * 100,
+    "placeholder": LOREM,
+    "foreign_language": GERMAN,
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_documents_of_a_company_are_kept(name: str) -> None:
+    assert reason(GOOD[name]) == "ok"
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_what_cannot_be_answered_from_is_rejected_with_its_reason(code: str) -> None:
+    assert reason(BAD[code]) == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.encodebytes(random.Random(3).randbytes(3000)).decode(),
+        random.Random(3).randbytes(3000).hex(" "),
+        random.Random(3).randbytes(3000).hex(" ", 4),
+        random_words("asdfghjkl"),
+    ],
+    ids=["base64", "bytes in hexadecimal", "words in hexadecimal", "home row"],
+)
+def test_encoded_data_and_keystrokes_are_not_language(text: str) -> None:
+    assert reason(text) == "not_language"
+
+
+def test_logs_are_known_by_their_level_too() -> None:
+    assert reason(log("INFO worker {number} finished job {id}")) == "machine_log"
+
+
+def test_words_said_over_and_over_are_repetitive() -> None:
+    assert reason("buy now " * 100) == "repetitive"
+    assert reason("this phrase goes on and on " * 100) == "repetitive"
+
+
+def test_every_reason_can_occur_and_has_words_for_the_owner() -> None:
+    assert set(BAD) == set(REASONS)
+    assert all(message.endswith(".") and advice.endswith(".") for message, advice in REASONS.values())
+
+
+def test_the_first_reason_in_order_wins() -> None:
+    assert reason("\ufffd \ufffd") == "too_short"
+    assert list(REASONS)[:3] == ["no_text", "too_short", "garbled"]
+
+
+def test_languages_are_a_choice() -> None:
+    assert reason(GERMAN, QualityPolicy(languages=["en", "de"])) == "ok"
+    assert reason(GERMAN, QualityPolicy(languages=[])) == "ok"
+    assert reason(PAGE, QualityPolicy(languages=["de"])) == "foreign_language"
+    minutes = "\u4f1a\u8b70\u306e\u8b70\u4e8b\u9332\u306f\u7fcc\u65e5\u307e\u3067\u306b\u5171\u6709\u3057\u3066\u304f\u3060\u3055\u3044\u3002"
+    assert reason(minutes * 3, QualityPolicy(languages=["ja"])) == "ok"
+
+
+def test_language_is_an_iso_code_or_undetermined() -> None:
+    frame = assess([PAGE, GERMAN, "12 34 56", "", "\ud800"])
+    assert frame["language"].to_list() == ["en", "de", "und", "und", "und"]
+    assert frame["language_score"][1] > 0.9
+
+
+def test_a_few_names_are_not_judged_by_the_language_they_resemble() -> None:
+    frame = assess(["Menu, salade, dessert, fromage, cafe", "Kick-off agenda, roadmap, status, actions"])
+    assert frame["reason"].to_list() == ["ok", "ok"]
+    assert reason(GERMAN[:70]) == "foreign_language"
+
+
+def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    from headwater.quality import language
+
+    language._detector.cache_clear()
+    assert assess([PAGE])["language"].to_list() == ["en"]
+
+
+def test_a_changed_threshold_decides_again_without_the_text() -> None:
+    measured = signals(["Work in progress", PAGE])
+    assert decide(measured, QualityPolicy())["reason"].to_list() == ["too_short", "ok"]
+    assert decide(measured, QualityPolicy(min_words=2))["keep"].to_list() == [True, True]
+    assert decide(measured, QualityPolicy(min_words=500))["reason"].to_list() == ["too_short", "too_short"]
+
+
+def test_signals_count_what_they_say() -> None:
+    row = signals(["## One two\nx1 1.5 ...\n\u4e2d\u6587"]).row(0, named=True)
+    assert row["words"] == 7  # one two x1 1 5 and two ideographs
+    assert row["characters"] == 18
+    assert row["symbol_word_ratio"] == pytest.approx(2 / 7)
+    assert row["alpha_word_share"] == pytest.approx(5 / 7)
+    assert row["mixed_word_share"] == pytest.approx(1 / 7)
+    assert row["mean_word_length"] == pytest.approx(12 / 7)
+    assert row["ascii_letters"] == 7
+    assert row["vowel_share"] == pytest.approx(3 / 7)
+    repeated = signals(["a line that is long enough\n" * 4]).row(0, named=True)
+    assert repeated["duplicate_line_share"] == pytest.approx(0.75)
+    assert repeated["repeated_phrase_share"] == pytest.approx(1 - 6 / 20)
+    assert repeated["top_word_share"] == pytest.approx(1 / 6)
+    assert signals(["rhythm strengths"])["consonant_run_share"][0] == pytest.approx(5 / 15)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=80), max_size=5))
+def test_each_text_is_judged_alone_and_in_order(texts: list[str]) -> None:
+    together = assess(texts)
+    assert together.height == len(texts)
+    assert together.columns[:5] == ["keep", "reason", "language", "language_score", "text"]
+    assert together["keep"].to_list() == [code == "ok" for code in together["reason"]]
+    if texts:
+        assert together.equals(pl.concat([assess([text]) for text in texts]))
+        share = together.select(pl.col("^.*_share$"))
+        assert share.min_horizontal().min() >= 0
+        assert share.max_horizontal().max() <= 1
+
+
+@settings(deadline=None)
+@given(
+    st.text(
+        st.sampled_from("ab. \t\n\r\x0c\x00\x85\xa0\xad\u2003\u2028\u200b\u200d\ufeff\ufffd\ud800\U000e0041"),
+        max_size=40,
+    )
+)
+def test_cleaning_is_complete_and_changes_nothing_but_what_it_should(text: str) -> None:
+    edits = clean_edits(text)
+    clean = apply_edits(text, edits)
+    assert clean_edits(clean) == []
+    assert not re.search(r"[ \t]\n|\n{4}|[ \t]\Z|[\x00\r\xa0\xad\u200b\ufeff\ud800]|\ufffd{2}", clean)
+    assert re.sub(r"[^ab.]", "", clean) == re.sub(r"[^ab.]", "", text)
+    assert clean.split() == apply_edits(text, edits).split()
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("co\u00adope\u200brate", "cooperate"),
+        ("one\r\ntwo\rthree\x0cfour", "one\ntwo\nthree\nfour"),
+        ("a  \nb\t\n\n\n\n\n  c   ", "a\nb\n\n  c"),
+        ("a\n\n\nb", "a\n\n\nb"),
+        ("10\u00a0000 euros", "10 000 euros"),
+        ("caf\ufffd\ufffd\ufffd", "caf\ufffd"),
+        ("\ufeffTitle", "Title"),
+        ("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb"),
+        ("x\U000e0068\U000e0069y", "xy"),
+    ],
+)
+def test_cleaning(text: str, clean: str) -> None:
+    assert assess([text])["text"][0] == clean
+
+
+def test_cleaning_takes_linear_time() -> None:
+    hostile = [
+        " " * 300_000 + "x",
+        "\n " * 150_000,
+        ("\u200b" * 1000 + " ") * 300,
+        "\t" * 300_000,
+        "\ufffd\u200b" * 150_000,
+    ]
+    for text in hostile:
+        assert len(apply_edits(text, clean_edits(text))) <= len(text)
