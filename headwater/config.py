@@ -46,7 +46,7 @@ def load_corpus_file(path: Path) -> CorpusPolicy:
         raise ConfigError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}).") from error
     if not isinstance(document, dict) or document.get("type") != COMPONENT_TYPE:
         raise ConfigError(f"{path}:1: the file must start with 'type: {COMPONENT_TYPE}' and hold 'attributes:'.")
-    attributes = _resolve(document.get("attributes") or {}, path, _find(root, ("attributes",)))
+    attributes = _resolve(document.get("attributes") or {}, path, *_find(root, 1, ("attributes",)))
     return policy_from_attributes(attributes, path, root)
 
 
@@ -84,12 +84,12 @@ def _absolute(path: str, folder: Path) -> Path:
     return (folder / Path(path).expanduser()).resolve()
 
 
-def _resolve(value: Any, path: Path, node: Node | None) -> Any:
+def _resolve(value: Any, path: Path, node: Node | None, line: int) -> Any:
     """Replace environment templates in every string of a YAML value."""
     if isinstance(value, dict):
-        return {key: _resolve(item, path, _find(node, (key,))) for key, item in value.items()}
+        return {key: _resolve(item, path, *_find(node, line, (key,))) for key, item in value.items()}
     if isinstance(value, list):
-        return [_resolve(item, path, _find(node, (index,))) for index, item in enumerate(value)]
+        return [_resolve(item, path, *_find(node, line, (index,))) for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -97,37 +97,31 @@ def _resolve(value: Any, path: Path, node: Node | None) -> Any:
         name = match["dotted"] or match["called"]
         resolved = os.environ.get(name, match["default"])
         if resolved is None:
-            raise ConfigError(f"{path}:{_line(node)}: the environment variable {name} is not set.")
+            raise ConfigError(f"{path}:{line}: the environment variable {name} is not set.")
         return resolved
 
     return _TEMPLATE.sub(replace, value)
 
 
 def _explain(path: Path, root: Node | None, location: tuple[Any, ...], message: str) -> str:
-    node = _find(root, ("attributes", *location))
+    _, line = _find(root, 1, ("attributes", *location))
     field = ".".join(str(part) for part in ("attributes", *location))
-    return f"{path}:{_line(node)}: {field}: {message}"
+    return f"{path}:{line}: {field}: {message}"
 
 
-def _find(node: Node | None, location: tuple[Any, ...]) -> Node | None:
-    """Return the deepest existing node on the way to ``location`` (a key's own node, so that its line is shown)."""
-    current = node
+def _find(node: Node | None, line: int, location: tuple[Any, ...]) -> tuple[Node | None, int]:
+    """Follow ``location`` as far as the YAML goes; return the node reached and the line (from 1) that names it."""
     for part in location:
-        following: Node | None = None
-        if isinstance(current, MappingNode):
-            for key, value in current.value:
-                if isinstance(key, ScalarNode) and key.value == str(part):
-                    following = value if isinstance(value, (MappingNode, SequenceNode)) else key
-        elif isinstance(current, SequenceNode) and isinstance(part, int) and part < len(current.value):
-            following = current.value[part]
-        if following is None:
-            return current
-        current = following
-    return current
-
-
-def _line(node: Node | None) -> int:
-    return int(node.start_mark.line) + 1 if node is not None else 1
+        found = None
+        if isinstance(node, MappingNode):
+            pairs = (pair for pair in node.value if isinstance(pair[0], ScalarNode) and pair[0].value == str(part))
+            found = next(((value, key) for key, value in pairs), None)
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = (node.value[part], node.value[part])
+        if found is None:
+            break
+        node, line = found[0], found[1].start_mark.line + 1
+    return node, line
 
 
 def scaffold_corpus(uri: str, description: str = "") -> str:
@@ -135,7 +129,7 @@ def scaffold_corpus(uri: str, description: str = "") -> str:
     lines = [
         f"type: {COMPONENT_TYPE}",
         "",
-        "# Everything below that is commented out is a default. `dg check yaml` checks this file.",
+        "# What is commented out is a default. Every headwater command checks this file, and so does `dg check defs`.",
         "attributes:",
         f"  description: {_scalar(description)}",
     ]

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from headwater.answering import answer_extractive
@@ -66,6 +67,14 @@ class CorpusStatus:
     last_release_at: datetime | None
 
 
+_embedder_lock = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _load_embedder(model: str | None, device: str, tokens_per_batch: int | None) -> Embedder:
+    return Embedder(model, device=device, tokens_per_batch=tokens_per_batch)
+
+
 class _OpenRelease:
     """A searcher with the number of searches in flight, closed when it is retired and idle."""
 
@@ -90,7 +99,6 @@ class Corpus:
         self._open: dict[int, _OpenRelease] = {}
         self._live: int | None = None
         self._looked = float("-inf")
-        self._embedder_lock = threading.Lock()
 
     # --- releases ---------------------------------------------------------------------------------------------
 
@@ -129,9 +137,7 @@ class Corpus:
         """
         number = release if release is not None else self.live()
         if number is None:
-            raise NotFoundError(
-                f"Corpus {self.name!r} has no live release yet. Build one with: headwater reindex {self.name}"
-            )
+            raise self._nothing_live()
         with self._lock:
             handle = self._open.get(number)
             if handle is None:
@@ -145,17 +151,19 @@ class Corpus:
                 if handle.retired and handle.users == 0:
                     handle.searcher.close()
 
-    # --- search and answers -----------------------------------------------------------------------------------
+    def _nothing_live(self) -> NotFoundError:
+        return NotFoundError(
+            f"Corpus {self.name!r} has no live release yet. Build one with: headwater reindex {self.name}"
+        )
 
-    @cached_property
-    def _embedder(self) -> Embedder:
-        return Embedder(self.policy.embed.model, device=self.policy.embed.device)
+    # --- search and answers -----------------------------------------------------------------------------------
 
     @property
     def embedder(self) -> Embedder:
-        """The corpus' embedding model, loaded at first use."""
-        with self._embedder_lock:
-            return self._embedder
+        """The corpus' embedding model, loaded at first use and shared by the corpora that use the same."""
+        policy = self.policy.embed
+        with _embedder_lock:
+            return _load_embedder(policy.model, policy.device, policy.tokens_per_batch)
 
     @cached_property
     def sparse_encoder(self) -> Bm25Encoder:
@@ -192,6 +200,8 @@ class Corpus:
         mode: Mode = "hybrid",
     ) -> list[Passage]:
         """Search with the reader groups given outright; None sees everything, for the gate and maintenance only."""
+        if release is None and self.live() is None:
+            raise self._nothing_live()
         request = SearchRequest(
             limit=k,
             dense=None if mode == "sparse" else self.embedder.encode_queries([query])[0],
@@ -211,10 +221,7 @@ class Corpus:
         """
         started = time.perf_counter()
         number = release if release is not None else self.live()
-        passages = self.search(question, self.policy.answer.passages, release=number, principal=principal)
-        answer = answer_extractive(
-            question, passages, embedder=self.embedder, policy=self.policy.answer, release=number or 0
-        )
+        answer, passages = self.answer_as(readers_of_principal(principal), question, release=number)
         self.ledger.record_answer(
             self.name,
             answer,
@@ -224,6 +231,26 @@ class Corpus:
             seconds=time.perf_counter() - started,
         )
         return answer
+
+    def answer_as(
+        self, readers: frozenset[str] | None, question: str, *, release: int | None = None
+    ) -> tuple[Answer, list[Passage]]:
+        """Return an answer and the passages read for it, unrecorded, with the reader groups given outright."""
+        passages = self.search_as(readers, question, self.policy.answer.passages, release=release)
+        with self.searcher(release) as searcher:
+            hits = searcher.retrieve([passage.chunk_id for passage in passages], with_vectors=True)
+            number = searcher.release
+        stored = {hit.chunk_id: hit.payload["vector"] for hit in hits}
+        vectors = np.array([stored[passage.chunk_id] for passage in passages], dtype=np.float32)
+        answer = answer_extractive(
+            question,
+            passages,
+            embedder=self.embedder,
+            policy=self.policy.answer,
+            release=number,
+            passage_vectors=vectors if passages else None,
+        )
+        return answer, passages
 
     # --- documents, receipts, status --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from headwater.corpus import Corpus
 from headwater.driver import Stage, run_stage
+from headwater.embedding import model_fingerprint
 from headwater.errors import GateError, ReleaseError
 from headwater.gate import run_gate
 from headwater.index.contract import IndexSpec
@@ -29,7 +30,7 @@ from headwater.stages.catalogue import SAMPLED, describe_columns
 from headwater.stages.chunks import chunk_stage
 from headwater.stages.deduplicated_documents import decide_duplicates
 from headwater.stages.document_signatures import signature_stage
-from headwater.stages.embeddings import embedding_stage
+from headwater.stages.embeddings import embedding_stage, stored_dimensions
 from headwater.stages.evaluation import evaluate_release
 from headwater.stages.index_candidate import IndexInputs, build_candidate
 from headwater.stages.parsed_documents import parse_stage
@@ -137,7 +138,10 @@ class Pipeline:
         """Embed new and changed chunks."""
         corpus = self.corpus
         stage = embedding_stage(
-            corpus.policy.embed, self._tables.chunks, corpus.embedder, corpus.project.cache_path() / "embeddings"
+            corpus.policy.embed,
+            self._tables.chunks,
+            lambda: corpus.embedder,
+            corpus.project.cache_path() / "embeddings",
         )
         return self._row_stage(stage, self._tables.chunks, self._tables.embeddings)
 
@@ -295,7 +299,8 @@ class Pipeline:
     def _candidate(self) -> tuple[int | None, StageReport]:
         tables, corpus = self._tables, self.corpus
         inputs = IndexInputs(tables.embeddings, tables.source_objects, tables.parsed_documents, tables.index_manifest)
-        spec = IndexSpec(corpus.embedder.dimensions, corpus.embedder.fingerprint)
+        dimensions = stored_dimensions(tables.embeddings) or corpus.embedder.dimensions
+        spec = IndexSpec(dimensions, model_fingerprint(corpus.policy.embed.model))
         with self._writing():
             return build_candidate(
                 corpus.name, inputs, spec, corpus.engine, corpus.ledger, tables.versions(), self.progress

@@ -25,7 +25,7 @@ class SourcePolicy(Policy):
     )
     include: list[str] = Field(default=["**"], description="Glob patterns of keys to take; ** crosses folders.")
     exclude: list[str] = Field(
-        default=["**/.*", "**/.*/**", "**/*.acl.json"],
+        default=["**/.git/**", "**/.headwater/**", "**/.DS_Store", "**/*.acl.json"],
         description="Glob patterns of keys to leave out; wins over include.",
     )
     max_removed_share: float = Field(

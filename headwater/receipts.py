@@ -131,7 +131,7 @@ def _receipt(row: Mapping[str, object], release: int | None) -> Receipt:
     code = str(row["reason"] or "not_processed")
     message, advice = explain(code)
     if row["error"]:
-        message = f"{message} {row['error']}"
+        message = f"{message} {_sentence(str(row['error']))}"
     state = row["state"] or "quarantined"
     return Receipt(
         key=str(row["key"]),
@@ -148,6 +148,10 @@ def _receipt(row: Mapping[str, object], release: int | None) -> Receipt:
         release=release if state == "indexed" else None,
         when=row["when"],  # type: ignore[arg-type]
     )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 _COMMON: dict[str, tuple[str, str]] = {

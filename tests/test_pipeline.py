@@ -38,33 +38,46 @@ The pay band of field engineers starts at forty-one thousand crowns a year and r
 TRAVEL = """<html><head><title>Travel</title></head><body><h1>Travel</h1>
 <p>Trains are booked through the office, and first class is allowed on journeys of more than four hours.</p>
 <p>A night away from home is paid with thirty-two crowns on top of the hotel bill.</p></body></html>"""
-CONTACT = "The duty desk answers at duty.desk@heronworks.example.org or 212-555-0142 on every working day of the year.\n"
+CONTACT = (
+    "The duty desk answers at duty.desk@heronworks.example.org or 212-555-0142 on every working day of the year.\n"
+)
+
+
+FILES = {
+    "gauge.md": HERON,
+    "policies/leave.md": LEAVE,
+    "policies/leave-copy.md": LEAVE,
+    "policies/travel.html": TRAVEL,
+    "hr/pay.md": SALARY,
+    "contact.txt": CONTACT,
+    "noise.txt": "xkcd qwrtp zxcvb mnbvc lkjhg fdspw rtyqx zzxcv bnmlk jhgfd " * 8,
+    "empty.txt": "",
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose corpus was indexed once, to be copied."""
+    root = tmp_path_factory.mktemp("built")
+    for key, text in FILES.items():
+        (root / "documents" / key).parent.mkdir(parents=True, exist_ok=True)
+        (root / "documents" / key).write_text(text)
+    with open_corpus(configure(root, root / "documents")) as corpus:
+        reindex(corpus)
+    return root
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "documents"
-    files = {
-        "gauge.md": HERON,
-        "policies/leave.md": LEAVE,
-        "policies/leave-copy.md": LEAVE,
-        "policies/travel.html": TRAVEL,
-        "hr/pay.md": SALARY,
-        "contact.txt": CONTACT,
-        "noise.txt": "xkcd qwrtp zxcvb mnbvc lkjhg fdspw rtyqx zzxcv bnmlk jhgfd " * 8,
-        "empty.txt": "",
-    }
-    for key, text in files.items():
-        (folder / key).parent.mkdir(parents=True, exist_ok=True)
-        (folder / key).write_text(text)
-    return folder
+def folder(tmp_path: Path, built: Path) -> Path:
+    """The documents of a copy of the indexed project."""
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "documents"
 
 
 @pytest.fixture
-def corpus(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Corpus]:
-    monkeypatch.delenv("HEADWATER_PROJECT", raising=False)
-    monkeypatch.delenv("HEADWATER_HOME", raising=False)
+def corpus(tmp_path: Path, folder: Path) -> Iterator[Corpus]:
     with open_corpus(configure(tmp_path, folder)) as corpus:
+        Pipeline(corpus).source_objects()  # a copied file has another ETag, so this notes them again
         yield corpus
 
 
@@ -79,6 +92,15 @@ def configure(root: Path, folder: Path, **attributes: object) -> Path:
     }
     path.write_text(yaml.safe_dump(document))
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_environment() -> Iterator[None]:
+    """No project or home but the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HEADWATER_PROJECT", raising=False)
+        patch.delenv("HEADWATER_HOME", raising=False)
+        yield
 
 
 def reindex(corpus: Corpus, **options: bool) -> ReindexReport:

@@ -42,7 +42,9 @@ class Embedder:
 
     def __init__(self, model: str | None = None, *, device: str = "auto", tokens_per_batch: int | None = None) -> None:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         folder = locate_model(model)
         self.fingerprint = model_fingerprint(model)
         self.device = _resolve_device(device)

@@ -191,8 +191,8 @@ class EdgeEngine:
             raise
         except Exception as error:  # the engine raises bare Exception
             raise ReleaseError(
-                f"release {release} in {self.path} could not be written ({error}); check the disk, then reindex: "
-                "the release is built anew"
+                f"release {release} in {self.path} could not be written ({error}); no release was changed. Reindex "
+                "to build it anew"
             ) from error
 
 

@@ -19,7 +19,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "Run text recognition (OCR) over it, and upload the result.",
     ),
     "limit_exceeded": ("The file breaks a limit.", "Split it, or ask for a higher limit."),
-    "too_many_pages": ("The file has more pages than are accepted.", "Split it, or ask for a higher limit (parse.max_pages)."),
+    "too_many_pages": (
+        "The file has more pages than are accepted.",
+        "Split it, or ask for a higher limit (parse.max_pages).",
+    ),
     "expands_too_far": (
         "The file is packed so tightly that unpacking it is not safe.",
         "Save it anew; a genuine document of that size can be split.",

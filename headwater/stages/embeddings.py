@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from headwater.policies import EmbedPolicy
 from headwater.stages.columns import ok_row
 
 if TYPE_CHECKING:
-    from headwater.embedding import Embedder
+    from headwater.embedding import Embedder, VectorCache
 
 CODE_VERSION = "1"
 _COPIED = ("ordinal", "text", "start", "end", "section", "page", "tokens", "title")
@@ -48,13 +49,15 @@ def average_terms(chunks: Table) -> float:
     return grid_average_length(mean or 1.0)
 
 
-def embedding_stage(policy: EmbedPolicy, chunks: Table, embedder: Embedder, cache: Path) -> Stage:
-    """Chunks to vectors. Runs in this process: the model brings its own parallelism."""
+def embedding_stage(policy: EmbedPolicy, chunks: Table, embedder: Callable[[], Embedder], cache: Path) -> Stage:
+    """Chunks to vectors. Runs in this process: the model brings its own parallelism, and is loaded only for work."""
+    from headwater.embedding import model_fingerprint
+
     return Stage(
         name="embeddings",
         code_version=CODE_VERSION,
         parameters={
-            "model": embedder.fingerprint,
+            "model": model_fingerprint(policy.model),
             "k": policy.bm25_k,
             "b": policy.bm25_b,
             "language": policy.bm25_language,
@@ -67,12 +70,12 @@ def embedding_stage(policy: EmbedPolicy, chunks: Table, embedder: Embedder, cach
     )
 
 
-def _embed_rows(embedder: Embedder, cache: Path) -> RowFunction:
-    from headwater.embedding import Bm25Encoder, VectorCache
-
-    vectors = VectorCache(cache, embedder.fingerprint, embedder.dimensions)
+def _embed_rows(load: Callable[[], Embedder], cache: Path) -> RowFunction:
+    from headwater.embedding import Bm25Encoder
 
     def embed(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
+        embedder = load()
+        vectors = _cache(cache, embedder.fingerprint, embedder.dimensions)
         texts = batch.column("embedded").to_pylist()
         hashes = [digest(text) for text in texts]
         found, dense = vectors.lookup(hashes)
@@ -101,3 +104,16 @@ def _embed_rows(embedder: Embedder, cache: Path) -> RowFunction:
         return pa.Table.from_pylist(rows, schema=row_schema(EMBEDDINGS))
 
     return embed
+
+
+@lru_cache(maxsize=4)
+def _cache(path: Path, fingerprint: str, dimensions: int) -> VectorCache:
+    from headwater.embedding import VectorCache
+
+    return VectorCache(path, fingerprint, dimensions)
+
+
+def stored_dimensions(embeddings: Table) -> int | None:
+    """Return the width of the stored vectors, None when there are none."""
+    first = embeddings.scan().filter(pl.col("state") == "ok").select(pl.col("vector").list.len()).head(1).collect()
+    return int(first.item()) if first.height else None

@@ -134,16 +134,12 @@ def _golden(
     corpus: Corpus, release: int, golden: Sequence[GoldenQuestion], ranks: dict[str, int | None]
 ) -> dict[str, Any]:
     """Search and answer every golden question; ``ranks`` gets the rank (from 1) of the first right passage."""
-    from headwater.answering import answer_extractive
-
     ndcg: list[float] = []
     refused_rightly = answered = cited_rightly = 0
     unanswerable = [question for question in golden if not question.answers]
     for question in golden:
         passages = corpus.search_as(None, question.question, _DEPTH, release=release)
-        answer = answer_extractive(
-            question.question, passages, embedder=corpus.embedder, policy=corpus.policy.answer, release=release
-        )
+        answer, _ = corpus.answer_as(None, question.question, release=release)
         if not question.answers:
             refused_rightly += answer.refused
             continue
