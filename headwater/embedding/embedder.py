@@ -108,7 +108,7 @@ def _cpu_has_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 in hardware: about three times as fast, cosine to float32 above .9999."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
