@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 import yaml
 
 from headwater.corpus import Corpus, open_corpus
-from headwater.errors import GateError, NotFoundError, SourceError
+from headwater.errors import GateError, LakeError, NotFoundError, SourceError
 from headwater.pipeline import STAGES, Pipeline, ReindexReport
 from headwater.types import Principal
 
@@ -273,6 +276,62 @@ def test_a_damaged_index_does_not_go_live(corpus: Corpus, folder: Path) -> None:
     with pytest.raises(GateError):
         pipeline.live_release()
     assert corpus.live() == 1
+
+
+KILLED = """
+import os, signal, sys
+from headwater.corpus import open_corpus
+from headwater.pipeline import Pipeline
+
+corpus = open_corpus(sys.argv[1])
+where = sys.argv[2]
+if where == "embeddings":
+    corpus.tables.embeddings.change = lambda *batches: os.kill(os.getpid(), signal.SIGKILL)
+elif where == "index":
+    apply = corpus.engine.apply
+    def killed(release, upserts, deletes):
+        apply(release, upserts, deletes)
+        os.kill(os.getpid(), signal.SIGKILL)
+    corpus.engine.apply = killed
+else:
+    corpus.ledger.publish = lambda *release, **reason: os.kill(os.getpid(), signal.SIGKILL)
+Pipeline(corpus, workers=2).run()
+"""
+
+
+@pytest.mark.parametrize("where", ["embeddings", "index", "publish"])
+def test_a_killed_run_leaves_live_as_it_was_and_the_next_one_finishes(
+    corpus: Corpus, folder: Path, tmp_path: Path, where: str
+) -> None:
+    (folder / "gauge.md").write_text(HERON.replace("nine", "ten"))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "assets" / "works"), where], check=False, capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    corpus.refresh()
+    assert corpus.live() == 1
+    assert "nine years" in " ".join(p.text for p in corpus.search("Heron gauge battery"))
+    report = reindex(corpus)
+    assert "parsed_documents" not in recomputed(report)
+    assert "ten years" in " ".join(p.text for p in corpus.search("Heron gauge battery"))
+    assert {info.state for info in corpus.releases()} <= {"live", "retained", "dropped"}
+    with corpus.searcher() as searcher:
+        wanted = dict(corpus.tables.index_manifest.read(["id", "fingerprint"]).iter_rows())
+        assert searcher.fingerprints() == wanted
+
+
+def test_two_runs_of_one_corpus_do_not_interleave(corpus: Corpus) -> None:
+    lock = corpus.project.lake_path(corpus.name) / ".lock"
+    script = "import sys; from pathlib import Path; from headwater.lock import writer_lock\n"
+    script += "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(LakeError, match="Another process is writing"):
+            reindex(corpus)
+        other.kill()  # the lock goes with its process
+    reindex(corpus)
 
 
 def test_a_lost_folder_changes_nothing(corpus: Corpus, folder: Path) -> None:
