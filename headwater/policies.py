@@ -6,9 +6,10 @@ fingerprint: change a field and exactly the rows of that stage, and what hangs o
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Policy(BaseModel):
@@ -284,6 +285,9 @@ class AccessRule(Policy):
     groups: list[str] = Field(description="Groups that may read; * is everyone; an empty list is nobody.")
 
 
+_OWNER = re.compile(r"team:[\w.\-/]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
 class CorpusPolicy(Policy):
     """One corpus: the attributes of its ``defs.yaml``."""
 
@@ -302,3 +306,11 @@ class CorpusPolicy(Policy):
     access: list[AccessRule] = Field(
         default=[], description="Who may read what; without rules everyone may read everything."
     )
+
+    @field_validator("owners")
+    @classmethod
+    def _owners_are_known_to_dagster(cls, owners: list[str]) -> list[str]:
+        for owner in owners:
+            if not _OWNER.fullmatch(owner):
+                raise ValueError(f"{owner!r} is neither team:NAME nor an e-mail address")
+        return owners

@@ -111,6 +111,7 @@ def test_a_description_of_any_kind_survives(tmp_path: Path, text: str) -> None:
         ("  source: {uri: ./d}\n  chnk: {max_tokens: 3}\n", 4, "attributes.chnk", "not permitted"),
         ("  source:\n    url: ./d\n", 4, "attributes.source.url", "not permitted"),
         ("  source: {include: ['**']}\n", 3, "attributes.source.uri", "required"),
+        ("  source: {uri: ./d}\n  owners: [data]\n", 4, "attributes.owners", "team:NAME"),
         ("  description: none\n", 2, "attributes.source", "required"),
         (
             "  source: {uri: ./d}\n  access:\n    - {prefix: a/, groups: [x]}\n    - {prefix: b/, group: [x]}\n",
