@@ -142,7 +142,13 @@ def test_vectors_of_the_index_give_the_same_answer_as_embedding_the_passages(emb
     given_vectors = answer_extractive(
         question, PASSAGES, embedder=embedder, policy=AnswerPolicy(), release=4, passage_vectors=vectors
     )
-    assert given_vectors.sentences == ask(embedder, question).sentences
+    embedded = ask(embedder, question)
+    assert [(s.text, s.citations) for s in given_vectors.sentences] == [
+        (s.text, s.citations) for s in embedded.sentences
+    ]
+    # In bfloat16 a vector depends in its last bits on what it was batched with.
+    for one, other in zip(given_vectors.sentences, embedded.sentences, strict=True):
+        assert one.support == pytest.approx(other.support, abs=1e-3)
 
 
 def test_the_same_passages_give_the_same_sentences(embedder: Embedder) -> None:
