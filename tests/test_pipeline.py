@@ -15,6 +15,7 @@ import yaml
 
 from headwater.corpus import Corpus, open_corpus
 from headwater.errors import GateError, LakeError, NotFoundError, SourceError
+from headwater.gate import run_gate
 from headwater.pipeline import STAGES, Pipeline, ReindexReport
 from headwater.types import Principal
 
@@ -364,6 +365,13 @@ def test_golden_questions_are_part_of_the_gate(folder: Path, tmp_path: Path) -> 
         with pytest.raises(GateError, match="golden_recall = 0"):
             reindex(corpus)
         assert corpus.live() == 1
+
+
+def test_without_a_golden_set_known_items_stand_in_for_it(corpus: Corpus) -> None:
+    checks = {c.name: c for c in run_gate(corpus, 1, {"known_item_recall": 0.25, "known_item_queries": 4})}
+    assert checks["golden_recall"].figure == 0.25
+    assert "No golden set" in checks["golden_recall"].details["note"]
+    assert not checks["known_items_found"].passed
 
 
 def test_incremental_changes_end_like_a_rebuild(corpus: Corpus, folder: Path, tmp_path: Path) -> None:
