@@ -11,7 +11,7 @@ QUESTION ?= How often is the Heron H3 checked against the calibration rail?
 RUNTIME := $(VENV)/.runtime
 DEV     := $(VENV)/.dev
 
-.PHONY: demo test lint format browser samples setup setup-dev clean
+.PHONY: demo test convergence soak lint format browser samples setup setup-dev clean
 
 setup: $(RUNTIME)
 setup-dev: $(DEV)
@@ -44,7 +44,14 @@ ifeq ($(CI),true)
 test: browser
 endif
 test: $(DEV) samples
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+
+# The long runs: two thousand sequences of anything that may happen to a bucket, and two minutes of queries beside reindexes.
+convergence: $(DEV)
+	HEADWATER_SEQUENCES=2000 $(BIN)/python -m pytest -n auto --dist loadgroup tests/test_convergence.py -k sequence
+
+soak: $(DEV)
+	HEADWATER_SOAK_SECONDS=120 $(BIN)/python -m pytest tests/test_soak.py
 
 lint: $(DEV)
 	$(BIN)/ruff check .

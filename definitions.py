@@ -1,4 +1,4 @@
-"""The code location: the assets, jobs and schedules of every corpus of one project.
+"""The code location: the assets, jobs, sensors and schedules of every corpus of one project.
 
 The project is the checkout, or the folder that ``HEADWATER_PROJECT`` names (one made by ``headwater init``).
 Loading reads the corpora's ``defs.yaml`` and nothing else: no bucket, lake, index, ledger or model.
@@ -11,8 +11,11 @@ import dagster as dg
 
 from headwater.project import Project, project_at
 from jobs.reindex import reindex
-from resources.headwater import HeadwaterResource
+from jobs.releases import release_jobs
+from resources.headwater import headwater_resource
+from sensors.bucket import watch
 from sensors.reconcile import reconcile
+from sensors.run_failure import notify_run_failures
 
 CHECKOUT = Path(__file__).resolve().parent
 
@@ -35,9 +38,10 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         corpora(project),
         dg.Definitions(
-            jobs=[reindex(name) for name in names],
+            jobs=[job for name in names for job in (reindex(name), *release_jobs(name))],
             schedules=[reconcile(name) for name in names],
-            resources={"headwater": HeadwaterResource(project=str(project.root))},
+            sensors=[*(watch(project, name) for name in names), notify_run_failures],
+            resources={"headwater": headwater_resource(project.root)},
             # A step is a function call that brings its own parallelism; a process per step would cost seconds each.
             executor=dg.in_process_executor,
         ),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +18,14 @@ import polars as pl
 from headwater.answering import answer_extractive
 from headwater.config import load_corpus_file
 from headwater.embedding import Bm25Encoder, Embedder
-from headwater.errors import NotFoundError
+from headwater.errors import LakeError, NotFoundError, ReleaseError
+from headwater.index import open_engine
 from headwater.index.contract import Hit, ReleaseEngine, Searcher, SearchRequest
-from headwater.index.edge import EdgeEngine
-from headwater.ledger import Ledger, ReleaseInfo
-from headwater.policies import CorpusPolicy
+from headwater.lease import Lease, corpus_lease
+from headwater.ledger import Ledger, Pointer, ReleaseInfo
+from headwater.policies import CorpusPolicy, EmbedPolicy
 from headwater.project import CORPUS_FILE, Project, find_project, project_at
-from headwater.receipts import Receipt, read_receipts
+from headwater.receipts import Receipt, count_states, read_receipts
 from headwater.source import EVERYONE
 from headwater.tables import Tables
 from headwater.types import Answer, Passage, Principal
@@ -67,6 +68,9 @@ class CorpusStatus:
     last_release_at: datetime | None
 
 
+_SETTINGS_ROWS = 256
+"""Releases whose settings are remembered; a corpus keeps a handful."""
+
 _embedder_lock = threading.Lock()
 
 
@@ -93,12 +97,13 @@ class Corpus:
         self.project = project
         project.home.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(project.ledger_url)
-        self.engine: ReleaseEngine = EdgeEngine(project.index_path(name))
+        self.engine: ReleaseEngine = open_engine(name, project.index_path(name), policy.index)
         self.tables = Tables(project.lake_path(name))
         self._lock = threading.Lock()
         self._open: dict[int, _OpenRelease] = {}
-        self._live: int | None = None
+        self._pointer = Pointer(None, 0)
         self._looked = float("-inf")
+        self._embed_policy = lru_cache(maxsize=_SETTINGS_ROWS)(self._read_embed_policy)
 
     # --- releases ---------------------------------------------------------------------------------------------
 
@@ -106,18 +111,31 @@ class Corpus:
         """Return the number of the live release, at most half a second old; None before the first."""
         if time.monotonic() - self._looked > _POLL_SECONDS:
             self.refresh()
-        return self._live
+        return self._pointer.live
 
     def refresh(self) -> None:
-        """Ask the ledger now which release is live, and retire the one that no longer is."""
-        live = self.ledger.live(self.name)
+        """Ask the ledger now which release is live, and retire those that no longer are or were changed in place."""
+        pointer = self.ledger.pointer(self.name)
         with self._lock:
             self._looked = time.monotonic()
-            if live == self._live:
+            before, self._pointer = self._pointer, pointer
+            if pointer == before:
                 return
-            self._live = live
-            for number in [n for n in self._open if n != live]:
+            changed = pointer.generation != before.generation
+            for number in [n for n in self._open if changed or n != pointer.live]:
                 self._retire(number)
+
+    @contextmanager
+    def writing(self) -> Iterator[Lease]:
+        """Be the corpus' only writer until the block ends; LeaseError, which names the holder, when another one is.
+
+        An erasure that was interrupted is finished first.
+        """
+        from headwater.erase import recover
+
+        with corpus_lease(self.ledger, self.name, self.project.lake_path(self.name) / ".lock") as lease:
+            recover(self)
+            yield lease
 
     def releases(self) -> list[ReleaseInfo]:
         """Return all releases, newest first."""
@@ -160,16 +178,37 @@ class Corpus:
 
     @property
     def embedder(self) -> Embedder:
-        """The corpus' embedding model, loaded at first use and shared by the corpora that use the same."""
+        """The embedding model that the configuration names, loaded at first use and shared between corpora."""
         policy = self.policy.embed
         with _embedder_lock:
             return _load_embedder(policy.model, policy.device, policy.tokens_per_batch)
 
-    @cached_property
-    def sparse_encoder(self) -> Bm25Encoder:
-        """The encoder of BM25 queries (query weights don't depend on the average length)."""
-        policy = self.policy.embed
+    def embedder_of(self, release: int) -> Embedder:
+        """Return the model that made the vectors of ``release``, which a changed configuration may no longer name.
+
+        Raises ReleaseError when its folder holds another model by now, ConfigError when it is gone.
+        """
+        model, fingerprint = self._embed_policy(release)[0].model, self._embed_policy(release)[1]
+        here = self.policy.embed
+        with _embedder_lock:
+            embedder = _load_embedder(model, here.device, here.tokens_per_batch)
+        if fingerprint is not None and embedder.fingerprint != fingerprint:
+            raise ReleaseError(
+                f"Release {release} of {self.name!r} was embedded with another model than {model or 'the bundled one'} "
+                f"holds now. Put the old model back, or reindex: headwater reindex {self.name}"
+            )
+        return embedder
+
+    def sparse_encoder_of(self, release: int) -> Bm25Encoder:
+        """Return the encoder of BM25 queries on ``release`` (query weights don't depend on the average length)."""
+        policy = self._embed_policy(release)[0]
         return Bm25Encoder(k=policy.bm25_k, b=policy.bm25_b, language=policy.bm25_language)
+
+    def _read_embed_policy(self, release: int) -> tuple[EmbedPolicy, str | None]:
+        """Return the policy that a release was embedded by, and the fingerprint of its model; neither ever changes."""
+        settings = self.ledger.release(self.name, release).settings
+        embed = settings.get("embed")
+        return (EmbedPolicy.model_validate(embed) if embed else self.policy.embed), settings.get("model")
 
     def search(
         self,
@@ -200,19 +239,18 @@ class Corpus:
         mode: Mode = "hybrid",
     ) -> list[Passage]:
         """Search with the reader groups given outright; None sees everything, for the gate and maintenance only."""
-        if release is None and self.live() is None:
-            raise self._nothing_live()
-        request = SearchRequest(
-            limit=k,
-            dense=None if mode == "sparse" else self.embedder.encode_queries([query])[0],
-            sparse=None if mode == "dense" else self.sparse_encoder.encode_query(query),
-            readers=readers,
-            filters=filters or {},
-            candidates=max(self.policy.index.candidates, k),
-            rrf_k=self.policy.index.rrf_k,
-        )
         with self.searcher(release) as searcher:
-            return [passage_of(hit, searcher.release) for hit in searcher.search(request)]
+            number = searcher.release
+            request = SearchRequest(
+                limit=k,
+                dense=None if mode == "sparse" else self.embedder_of(number).encode_queries([query])[0],
+                sparse=None if mode == "dense" else self.sparse_encoder_of(number).encode_query(query),
+                readers=readers,
+                filters=filters or {},
+                candidates=max(self.policy.index.candidates, k),
+                rrf_k=self.policy.index.rrf_k,
+            )
+            return [passage_of(hit, number) for hit in searcher.search(request)]
 
     def answer(self, question: str, *, principal: Principal | None = None, release: int | None = None) -> Answer:
         """Answer from the passages that ``principal`` may read, or refuse; the answer is recorded in the ledger.
@@ -236,16 +274,16 @@ class Corpus:
         self, readers: frozenset[str] | None, question: str, *, release: int | None = None
     ) -> tuple[Answer, list[Passage]]:
         """Return an answer and the passages read for it, unrecorded, with the reader groups given outright."""
-        passages = self.search_as(readers, question, self.policy.answer.passages, release=release)
-        with self.searcher(release) as searcher:
-            hits = searcher.retrieve([passage.chunk_id for passage in passages], with_vectors=True)
+        with self.searcher(release) as searcher:  # one release for both steps, whatever goes live between them
             number = searcher.release
+            passages = self.search_as(readers, question, self.policy.answer.passages, release=number)
+            hits = searcher.retrieve([passage.chunk_id for passage in passages], with_vectors=True)
         stored = {hit.chunk_id: hit.payload["vector"] for hit in hits}
         vectors = np.array([stored[passage.chunk_id] for passage in passages], dtype=np.float32)
         answer = answer_extractive(
             question,
             passages,
-            embedder=self.embedder,
+            embedder=self.embedder_of(number),
             policy=self.policy.answer,
             release=number,
             passage_vectors=vectors if passages else None,
@@ -257,16 +295,25 @@ class Corpus:
     def document(self, doc_id: str, *, principal: Principal | None = None, release: int | None = None) -> Document:
         """Return a document as ``release`` (default: live) holds it.
 
-        Raises NotFoundError when it isn't there or ``principal`` may not read it: the two look the same.
+        Raises NotFoundError when it isn't there or ``principal`` may not read it, then or now: the two look the same.
         """
-        missing = NotFoundError(f"There is no document {doc_id!r} in corpus {self.name!r} that you may read.")
         number = release if release is not None else self.live()
+        try:
+            return self._document(doc_id, principal, number)
+        except (LakeError, FileNotFoundError, pl.exceptions.PolarsError):
+            # An erasure may just have rewritten the lake's history: its new versions are in the ledger now.
+            return self._document(doc_id, principal, number)
+
+    def _document(self, doc_id: str, principal: Principal | None, number: int | None) -> Document:
+        missing = NotFoundError(f"There is no document {doc_id!r} in corpus {self.name!r} that you may read.")
         if number is None:
             raise missing
         versions = self.ledger.release(self.name, number).table_versions
         one = pl.col("doc_id") == doc_id
         found = self.tables.source_objects.scan(versions["source_objects"]).filter(one).collect()
-        if found.is_empty() or not readers_of_principal(principal).intersection(found["readers"][0]):
+        now = self.tables.source_objects.scan().filter(one).select("readers").collect()
+        groups = readers_of_principal(principal)
+        if found.is_empty() or not all(groups.intersection(row["readers"][0]) for row in (found, now) if row.height):
             raise missing
         texts = self.tables.anonymized_documents.scan(versions["anonymized_documents"])
         rows = texts.filter(one & (pl.col("state") == "ok")).collect()
@@ -293,8 +340,7 @@ class Corpus:
 
         Raises NotFoundError for a key that isn't listed.
         """
-        self.refresh()
-        receipts = read_receipts(self.tables, self._live, key)
+        receipts = read_receipts(self.name, self.tables, self.ledger, key)
         if key is not None and not receipts:
             raise NotFoundError(f"Corpus {self.name!r} has no object {key!r}; see: headwater receipts {self.name}")
         return receipts
@@ -302,20 +348,17 @@ class Corpus:
     def status(self) -> CorpusStatus:
         """Return releases and end states as they stand."""
         self.refresh()
-        receipts = read_receipts(self.tables, self._live)
-        states: dict[str, int] = dict.fromkeys(("indexed", "duplicate", "rejected", "quarantined"), 0)
-        for receipt in receipts:
-            states[receipt.state] += 1
+        states = count_states(self.tables)
         releases = self.releases()
-        live = next((r for r in releases if r.number == self._live), None)
+        live = next((r for r in releases if r.number == self._pointer.live), None)
         candidates = [
-            r.number for r in releases if r.state in ("candidate", "rejected") and r.number > (self._live or 0)
+            r.number for r in releases if r.state in ("candidate", "rejected") and r.number > (self._pointer.live or 0)
         ]
         return CorpusStatus(
             name=self.name,
-            live=self._live,
+            live=self._pointer.live,
             candidate=max(candidates, default=None),
-            listed=len(receipts),
+            listed=sum(states.values()),
             states=states,
             chunks=int(live.counts.get("points", 0)) if live else 0,
             last_release_at=live.published_at if live else None,

@@ -74,6 +74,9 @@ class Stage:
     memory_mb: int | None = None
     ephemeral: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that the function needs but that do not decide its result (a path, a device)."""
+    warm_up: tuple[str, Mapping[str, Any]] | None = None
+    """``"module:name"`` of what a worker process calls, with these arguments, before its memory limit is set: imports
+    and models belong there. Stages with the same one share their workers."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -253,20 +256,15 @@ def _in_workers(
     from headwater.pool import WorkerFailure, WorkerPool
 
     sent: dict[int, pa.Table] = {}
+    parameters = {**stage.parameters, **stage.ephemeral}
 
-    def send() -> Iterator[pa.Table]:
+    def send() -> Iterator[tuple[pa.Table, str, Mapping[str, Any]]]:
         for index, batch in enumerate(batches):
             sent[index] = batch
-            yield batch
+            yield batch, str(stage.function), parameters
 
-    parameters = {**stage.parameters, **stage.ephemeral}
     with WorkerPool(
-        "headwater.driver:work",
-        stage.function,
-        parameters,
-        workers=workers,
-        memory_mb=stage.memory_mb,
-        prepare="headwater.driver:prepare",
+        _WORK, *_setup(stage), workers=workers, memory_mb=stage.memory_mb, prepare=_PREPARE, spare=True
     ) as pool:
         # The limit is one row's: a batch that takes longer is cut, and its rows get the whole limit each.
         for index, result in pool.map(send(), timeout=stage.timeout):
@@ -279,21 +277,39 @@ def _in_workers(
                 yield batch, result
 
 
+def start_ahead(stage: Stage) -> None:
+    """Start a worker process for a run of ``stage`` that is going to come."""
+    from headwater import pool
+
+    pool.start_ahead(_WORK, *_setup(stage), memory_mb=stage.memory_mb, prepare=_PREPARE)
+
+
+def _setup(stage: Stage) -> tuple[Any, ...]:
+    """Return what a worker is started with; equal for all stages that can share it."""
+    return stage.warm_up or (str(stage.function), None)
+
+
+_WORK = "headwater.driver:work"
+_PREPARE = "headwater.driver:prepare"
 _WORKER_CODES = {"crashed": "worker_crashed", "timeout": "timeout", "memory": "out_of_memory"}
 
 
-def work(batch: pa.Table, function: str, parameters: Mapping[str, Any]) -> pa.Table | _Failure:
-    """Run ``"module:name"`` on a batch; what a worker process does."""
-    module, _, name = function.partition(":")
-    return _guarded(getattr(import_module(module), name), batch, parameters)
+def work(task: tuple[pa.Table, str, Mapping[str, Any]], *_setup: Any) -> pa.Table | _Failure:
+    """Run ``"module:name"`` with its parameters on a batch; what a worker process does."""
+    batch, function, parameters = task
+    return _guarded(_load(function), batch, parameters)
 
 
-def prepare(function: str, parameters: Mapping[str, Any]) -> None:
-    """Import what a worker needs before its memory limit is set."""
-    module = import_module(function.partition(":")[0])
-    warm_up = getattr(module, "warm_up", None)
-    if warm_up is not None:
-        warm_up(parameters)
+def prepare(name: str, arguments: Mapping[str, Any] | None) -> None:
+    """Import a stage's function, or call its warm-up, before the worker's memory limit is set."""
+    function = _load(name)
+    if arguments is not None:
+        function(**arguments)
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _guarded(function: RowFunction, batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table | _Failure:

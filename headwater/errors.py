@@ -19,6 +19,10 @@ class LakeError(HeadwaterError):
     """A stage table is missing, unreadable or was changed by another writer."""
 
 
+class LeaseError(LakeError):
+    """Another writer holds the corpus, or took it over: nothing more may be written."""
+
+
 class SourceError(HeadwaterError):
     """The bucket could not be listed or read. Nothing was removed because of it."""
 

@@ -7,10 +7,10 @@ Every commit is a version that can be read later, which is how a release pins wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +24,9 @@ _SCAN_ROWS = 1024
 """Rows read at a time; documents are large, so this bounds memory."""
 
 _NOTE = "headwater.note"
+
+CONFIGURATION = {"delta.logRetentionDuration": "interval 36500 days"}
+"""Of every table. Delta would expire versions by age; here a version is kept as long as a release pins it."""
 
 DELETE = "_delete"
 """Marks, inside a change set, the rows that leave the table."""
@@ -107,7 +110,12 @@ class Table:
         with self._spooled(self.schema, batches) as reader:
             properties = _properties(note)
             write_deltalake(
-                str(self.path), reader, mode="overwrite", schema_mode="overwrite", commit_properties=properties
+                str(self.path),
+                reader,
+                mode="overwrite",
+                schema_mode="overwrite",
+                configuration=CONFIGURATION,
+                commit_properties=properties,
             )
 
     def change(self, batches: Iterable[pa.RecordBatch], note: str | None = None) -> None:
@@ -132,6 +140,31 @@ class Table:
                 .when_not_matched_insert(columns, predicate=f"NOT s.`{DELETE}`")
                 .execute()
             )
+
+    def vacuum(self, keep: Collection[int], *, older_than_hours: int = 1) -> int:
+        """Delete the data files that neither the newest version nor those in ``keep`` need; return how many.
+
+        What left the table less than ``older_than_hours`` ago stays: a reader may have opened a version just before.
+        What a killed writer left without committing goes, too, once it is that old. The note is kept; when there is nothing to delete, nothing is written.
+        """
+        if not self.exists():
+            return 0
+        table = self._open()
+        known = [version for version in {*keep, table.version()} if version <= table.version()]
+        options: dict[str, Any] = {
+            "retention_hours": older_than_hours,
+            "enforce_retention_duration": False,  # Delta's week is for readers that pin nothing
+            "full": True,
+            "keep_versions": sorted(known),
+        }
+        try:
+            # The list also has files that an earlier call deleted.
+            unused = [name for name in table.vacuum(dry_run=True, **options) if (self.path / name).exists()]
+            if unused:
+                table.vacuum(dry_run=False, commit_properties=_properties(self.note()), **options)
+        except Exception as error:
+            raise LakeError(f"Table {self.path} can't be cleaned of unused files: {error}") from error
+        return len(unused)
 
     @contextmanager
     def _spooled(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatchReader]:

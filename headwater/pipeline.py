@@ -5,24 +5,27 @@ The command line and the Dagster assets both call this; it knows neither.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from headwater.corpus import Corpus
-from headwater.driver import Stage, run_stage
+from headwater.driver import Stage, run_stage, start_ahead
 from headwater.embedding import model_fingerprint
 from headwater.errors import GateError, ReleaseError
 from headwater.gate import run_gate
+from headwater.hashing import digest
 from headwater.index.contract import IndexSpec
 from headwater.lake import Table
-from headwater.ledger import ReleaseState
-from headwater.lock import writer_lock
-from headwater.receipts import end_states
+from headwater.ledger import Pin, ReleaseState
+from headwater.receipts import end_states, record_receipts
+from headwater.releases import apply_permissions, drop_old
 from headwater.reports import GateCheck, NoProgress, Progress, StageReport
 from headwater.source import sync_objects
 from headwater.stages.anonymized_documents import privacy_stage
@@ -31,8 +34,9 @@ from headwater.stages.chunks import chunk_stage
 from headwater.stages.deduplicated_documents import decide_duplicates
 from headwater.stages.document_signatures import signature_stage
 from headwater.stages.embeddings import embedding_stage, stored_dimensions
-from headwater.stages.evaluation import evaluate_release
+from headwater.stages.evaluation import Evaluation, evaluate_release
 from headwater.stages.index_candidate import IndexInputs, build_candidate
+from headwater.stages.leak_scans import leak_stage
 from headwater.stages.parsed_documents import parse_stage
 from headwater.stages.quality_documents import quality_stage
 
@@ -52,21 +56,26 @@ STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class ReindexReport:
-    """What one reindex did: a report per stage, the gate, the live release before and after, and the end states."""
+    """What one reindex did: a report per stage, the gate, the live release before and after, and the end states.
+
+    ``held_back`` is the release that passed the gate but did not go live, because the corpus is pinned by a rollback.
+    """
 
     stages: list[StageReport]
     checks: list[GateCheck]
     release: int | None
     previous: int | None
+    held_back: int | None
     listed: int
     states: Mapping[str, int]
     seconds: float
 
 
 class Pipeline:
-    """Runs the stages of one corpus. One process at a time may; LakeError for a second one.
+    """Runs the stages of one corpus. One process at a time may; LeaseError for a second one.
 
     ``workers`` is the number of processes for CPU-heavy stages; default: the usable cores, at most eight.
+    ``confirm_removals`` is a person's word that many objects are meant to be gone.
     """
 
     def __init__(
@@ -87,8 +96,8 @@ class Pipeline:
     def source_objects(self) -> StageReport:
         """List the bucket and note what was added, changed, removed or re-permitted."""
         policy = self.corpus.policy
-        with self._writing():
-            return sync_objects(
+        with self.corpus.writing():
+            report = sync_objects(
                 self.corpus.name,
                 policy.source,
                 policy.access,
@@ -96,7 +105,12 @@ class Pipeline:
                 self._tables.source_objects,
                 self.progress,
                 confirm_removals=self._confirm_removals,
+                ledger=self.corpus.ledger,
             )
+            self._listing_file.write_text(str(report.details["listing"]))
+        if report.recomputed:
+            self._start_ahead()
+        return report
 
     def parsed_documents(self) -> StageReport:
         """Parse new and changed objects."""
@@ -113,7 +127,7 @@ class Pipeline:
         """Decide over all documents which are duplicates, and remove boilerplate."""
         tables = self._tables
         quiet = NoProgress()
-        with self._writing():
+        with self.corpus.writing():
             run_stage(signature_stage(), tables.quality_documents, tables.document_signatures, quiet)
             return decide_duplicates(
                 self.corpus.policy.dedup,
@@ -146,21 +160,46 @@ class Pipeline:
         return self._row_stage(stage, self._tables.chunks, self._tables.embeddings)
 
     def index_candidate(self) -> StageReport:
-        """Build the candidate release from the live one plus the difference."""
-        return self._candidate()[1]
+        """Build the candidate release from the live one plus the difference.
+
+        Before that, a permission that was taken away since is taken away in every release that is kept.
+        """
+        corpus, tables = self.corpus, self._tables
+        inputs = IndexInputs(tables.embeddings, tables.source_objects, tables.parsed_documents, tables.index_manifest)
+        dimensions = stored_dimensions(tables.embeddings) or corpus.embedder.dimensions
+        model = model_fingerprint(corpus.policy.embed.model)
+        # A new model or another way of chunking changes every point: such releases share nothing with those before.
+        spec = IndexSpec(dimensions, digest(model, chunk_stage(corpus.policy).signature))
+        settings = {"embed": corpus.policy.embed.model_dump(mode="json"), "model": model}
+        with self.corpus.writing() as lease:
+            apply_permissions(corpus)
+            return build_candidate(
+                corpus.name,
+                inputs,
+                spec,
+                corpus.engine,
+                corpus.ledger,
+                tables.versions(),
+                self.progress,
+                settings=settings,
+                lease=lease.token,
+            )[1]
 
     def retrieval_evaluation(self) -> StageReport:
-        """Measure the candidate, and live beside it."""
+        """Scan the chunks for personal data, and measure the candidate, and live beside it."""
         started = time.perf_counter()
         candidate = self._newest()
         details: dict[str, Any] = {}
         computed = 0
-        with self._writing():
+        with self.corpus.writing():
+            scan = leak_stage(self.corpus.policy.privacy)
+            run_stage(scan, self._tables.embeddings, self._tables.leak_scans, NoProgress(), workers=self._workers)
             for label, release in (("candidate", candidate), ("live", self._live_beside(candidate))):
                 if release is not None:
-                    figures, fresh = self._figures(release)
+                    evaluation, fresh = evaluate_release(self.corpus, release)
                     computed += fresh
-                    details |= {f"{label}_release": release, **{f"{label}_{k}": v for k, v in figures.items()}}
+                    figures = {f"{label}_{name}": value for name, value in evaluation.figures.items()}
+                    details |= {f"{label}_release": release, **figures}
         table = self._tables.retrieval_evaluation
         rows = table.read(["id"]).height
         report = StageReport(
@@ -180,53 +219,78 @@ class Pipeline:
 
     def gate(self) -> list[GateCheck]:
         """Run every check on the candidate (on live when nothing changed) and record the result in the ledger."""
-        release = self._newest()
+        corpus, release = self.corpus, self._newest()
         if release is None:
-            raise ReleaseError(f"Corpus {self.corpus.name!r} has no release to check; build one with index_candidate.")
-        with self._writing():
-            checks = run_gate(self.corpus, release, self._figures(release)[0])
-        info = self.corpus.ledger.release(self.corpus.name, release)
-        failed = [check.name for check in checks if not check.passed]
-        if info.state in ("candidate", "rejected"):
-            reason = f"Failed checks: {', '.join(failed)}." if failed else None
-            state: ReleaseState = "rejected" if failed else "candidate"
-            self.corpus.ledger.set_state(self.corpus.name, release, state, checks=checks, reason=reason)
+            raise ReleaseError(f"Corpus {corpus.name!r} has no release to check; build one with index_candidate.")
+        with self.corpus.writing() as lease:
+            live = self._live_beside(release)
+            checks = run_gate(
+                corpus,
+                release,
+                self._evaluation(release),
+                (live, self._evaluation(live)) if live is not None else None,
+                removals_confirmed=self._confirm_removals,
+            )
+            failed = [check.name for check in checks if not check.passed]
+            if corpus.ledger.release(corpus.name, release).state in ("candidate", "rejected"):
+                state: ReleaseState = "rejected" if failed else "candidate"
+                reason = f"Failed checks: {', '.join(failed)}." if failed else "Passed the gate."
+                corpus.ledger.set_state(corpus.name, release, state, checks=checks, reason=reason, lease=lease.token)
+            if failed:
+                self._record_receipts()
         return checks
 
     def live_release(self, checks: list[GateCheck] | None = None) -> StageReport:
-        """Make the candidate live when every check passes; GateError, and nothing changed, when one fails."""
+        """Make the candidate live when every check passes; GateError, and nothing changed, when one fails.
+
+        While the corpus is pinned by a rollback the candidate passes the gate but is held back.
+        """
         started = time.perf_counter()
         corpus = self.corpus
         release = self._newest()
         checks = checks if checks is not None else self.gate()
         failed = [check for check in checks if not check.passed]
+        live = corpus.ledger.live(corpus.name)
         if failed:
             figures = "; ".join(f"{c.name} = {c.figure:g} (threshold {c.threshold:g})" for c in failed)
             raise GateError(
-                f"Release {release} of {corpus.name!r} failed the gate: {figures}. "
-                f"Live is still release {corpus.ledger.live(corpus.name)}. Look at it with: headwater releases {corpus.name}"
+                f"Release {release} of {corpus.name!r} failed the gate: {figures}. Live is still release {live}. "
+                f"Look at it with: headwater diff {corpus.name} {live or ''} {release}. Promote it all the same with: "
+                f'headwater promote {corpus.name} {release} --force --reason "..."'
             )
-        published = 0
-        with self._writing():
-            if release is not None and release != corpus.ledger.live(corpus.name):
-                corpus.ledger.publish(corpus.name, release, reason="Passed the gate.")
-                published = 1
-                self._drop_old()
-        corpus.refresh()
-        releases = corpus.releases()
+        published, held_back = False, None
+        with self.corpus.writing() as lease:
+            if release is not None and release != live:
+                published = corpus.ledger.publish(
+                    corpus.name, release, reason="Passed the gate.", unless_pinned=True, lease=lease.token
+                )
+                held_back = None if published else release
+            if published and release is not None:
+                corpus.engine.publish(release)
+                drop_old(corpus)
+            corpus.refresh()
+            written = self._record_receipts()
+            with suppress(FileNotFoundError):
+                corpus.ledger.set_applied_listing(corpus.name, self._listing_file.read_text())
+        releases, pin = corpus.releases(), corpus.ledger.pin(corpus.name)
         states: dict[str, int] = {}
         for info in releases:
             states[info.state] = states.get(info.state, 0) + 1
         report = StageReport(
             stage="live_release",
             rows=len(releases),
-            recomputed=published,
+            recomputed=int(published),
             removed=0,
             quarantined=0,
             seconds=time.perf_counter() - started,
             reasons=states,
-            data_version=str(release),
-            details={"release": release},
+            data_version=str(corpus.ledger.live(corpus.name)),
+            details={
+                "release": corpus.ledger.live(corpus.name),
+                "held_back": held_back,
+                "pin": _pin_details(pin),
+                **written,
+            },
         )
         self.progress.finish(report)
         return report
@@ -240,7 +304,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         previous = self.corpus.ledger.live(self.corpus.name)
-        with self._writing():
+        with self.corpus.writing():
             stages = [getattr(self, name)() for name in STAGES[:-1]]
             checks = self.gate()
             stages.append(self.live_release(checks))
@@ -250,6 +314,7 @@ class Pipeline:
             checks=checks,
             release=self.corpus.ledger.live(self.corpus.name),
             previous=previous,
+            held_back=stages[-1].details["held_back"],
             listed=sum(states.values()),
             states=states,
             seconds=time.perf_counter() - started,
@@ -273,13 +338,12 @@ class Pipeline:
         return describe_columns(table.schema) if table is not None else []
 
     def sample(self, stage: str, rows: int = 5) -> pl.DataFrame:
-        """Return a few rows of a stage's table: no document text before anonymisation."""
+        """Return a few rows of a stage's table, without document text."""
         table = self.table(stage)
         if table is None or not table.exists():
             return pl.DataFrame()
         columns = [name for name in SAMPLED[stage] if name in table.schema.names]
-        frame = table.scan().select(columns).head(rows).collect()
-        return frame.with_columns(pl.col(name).str.slice(0, 200) for name in columns if name == "text")
+        return table.scan().select(columns).head(rows).collect()
 
     # --- shared -----------------------------------------------------------------------------------------------
 
@@ -287,24 +351,31 @@ class Pipeline:
     def _tables(self) -> Any:
         return self.corpus.tables
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with writer_lock(self.corpus.project.lake_path(self.corpus.name) / ".lock"):
-            yield
+    @property
+    def _listing_file(self) -> Path:
+        """What ``source_objects`` found in the bucket, kept until the run that found it has ended well."""
+        return self.corpus.project.lake_path(self.corpus.name) / ".listing"
+
+    def _record_receipts(self) -> Mapping[str, Any]:
+        """Write down what became of every object; return what was written beside the bucket, and what could not be."""
+        corpus = self.corpus
+        return record_receipts(corpus.name, corpus.tables, corpus.ledger, corpus.policy.source, self.progress).details
 
     def _row_stage(self, stage: Stage, upstream: Table, target: Table) -> StageReport:
-        with self._writing():
+        with self.corpus.writing():
             return run_stage(stage, upstream, target, self.progress, workers=self._workers)
 
-    def _candidate(self) -> tuple[int | None, StageReport]:
-        tables, corpus = self._tables, self.corpus
-        inputs = IndexInputs(tables.embeddings, tables.source_objects, tables.parsed_documents, tables.index_manifest)
-        dimensions = stored_dimensions(tables.embeddings) or corpus.embedder.dimensions
-        spec = IndexSpec(dimensions, model_fingerprint(corpus.policy.embed.model))
-        with self._writing():
-            return build_candidate(
-                corpus.name, inputs, spec, corpus.engine, corpus.ledger, tables.versions(), self.progress
-            )
+    def _start_ahead(self) -> None:
+        """Start what the coming stages need seconds to load, all at once: one worker per kind, and the model."""
+        policy = self.corpus.policy
+        for stage in (parse_stage(policy.parse, policy.source.uri), privacy_stage(policy.privacy), chunk_stage(policy)):
+            start_ahead(stage)
+
+        def load() -> None:
+            with suppress(Exception):  # whoever needs the model gets the error
+                _ = self.corpus.embedder
+
+        threading.Thread(target=load, name="headwater-load-model", daemon=True).start()
 
     def _newest(self) -> int | None:
         """Return the candidate (passed or rejected) that is newer than live, else live."""
@@ -318,15 +389,9 @@ class Pipeline:
         live = self.corpus.ledger.live(self.corpus.name)
         return live if live != candidate else None
 
-    def _figures(self, release: int) -> tuple[dict[str, Any], bool]:
-        return evaluate_release(self.corpus, release, self._tables.retrieval_evaluation, self._tables.embeddings)
+    def _evaluation(self, release: int) -> Evaluation:
+        return evaluate_release(self.corpus, release)[0]
 
-    def _drop_old(self) -> None:
-        """Drop releases beyond the policy's retention, and rejected candidates older than live."""
-        corpus = self.corpus
-        live = corpus.ledger.live(corpus.name) or 0
-        retained = [info.number for info in corpus.releases() if info.state == "retained"]
-        rejected = [i.number for i in corpus.releases() if i.state in ("candidate", "rejected") and i.number < live]
-        for number in [*retained[corpus.policy.index.retain :], *rejected]:
-            corpus.engine.drop(number)
-            corpus.ledger.set_state(corpus.name, number, "dropped", reason="Beyond the number of releases to keep.")
+
+def _pin_details(pin: Pin | None) -> dict[str, Any] | None:
+    return {"release": pin.release, "reason": pin.reason, "at": pin.at.isoformat()} if pin else None

@@ -35,6 +35,33 @@ class SourcePolicy(Policy):
         le=1,
         description="A listing that lost more than this share of the known objects stops the run before anything is removed.",
     )
+    write_receipts: bool = Field(
+        default=False,
+        description="Write what became of every object beside the documents, under .headwater/receipts/; needs write access.",
+    )
+
+
+class WatchPolicy(Policy):
+    """The sensor that looks for changes in the bucket and asks for a reindex."""
+
+    enabled: bool = Field(default=True, description="Whether the sensor runs once Dagster has loaded the corpus.")
+    interval_seconds: int = Field(default=5, ge=1, description="Pause between two looks at the bucket.")
+    budget_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        le=40,
+        description="Time one look may take; a larger bucket is listed over several looks. Dagster gives a sensor a minute.",
+    )
+    quiet_seconds: float = Field(
+        default=2.0, ge=0, description="A bulk upload is waited out: nothing may have been written for this long."
+    )
+    max_wait_seconds: float = Field(
+        default=60.0, ge=0, description="... but a bucket that never rests is reindexed after this long."
+    )
+    queue: str | None = Field(
+        default=None,
+        description="URL of an SQS queue that gets the bucket's event notifications: a faster trigger than listing.",
+    )
 
 
 class ParsePolicy(Policy):
@@ -233,6 +260,10 @@ class EmbedPolicy(Policy):
 class IndexPolicy(Policy):
     """The Qdrant releases."""
 
+    url: str | None = Field(
+        default=None,
+        description="Qdrant server, such as http://qdrant:6333 (its key: QDRANT_API_KEY); default: embedded, in process.",
+    )
     retain: int = Field(default=5, ge=1, description="How many releases before the live one are kept for rollback.")
     rrf_k: int = Field(default=60, ge=1, description="Constant of reciprocal rank fusion (Cormack et al. 2009: 60).")
     candidates: int = Field(default=100, ge=10, description="How many results each retriever hands to the fusion.")
@@ -255,6 +286,34 @@ class GatePolicy(Policy):
         ge=0,
         le=1,
         description="Share of answerable golden questions whose quote is in the first 10 passages.",
+    )
+    max_golden_drop: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="How far nDCG@10, averaged over the golden questions, may fall below the live release's.",
+    )
+    min_refusal_accuracy: float = Field(
+        default=0.0, ge=0, le=1, description="Share of golden questions without an answer that must be refused."
+    )
+    max_refusal_drop: float = Field(
+        default=0.25, ge=0, le=1, description="How far the refusal accuracy may fall below the live release's."
+    )
+    max_leaks: int = Field(default=0, ge=0, description="Findings of personal data in chunks that are let through.")
+    canary_chunks: int = Field(
+        default=16, ge=0, description="Chunks embedded anew to see whether the stored vectors are the model's."
+    )
+    min_canary_cosine: float = Field(
+        default=0.99,
+        ge=-1,
+        le=1,
+        description="Lowest cosine between a stored and a fresh vector (bfloat16 against float32: above 0.999).",
+    )
+    max_shrink: float = Field(
+        default=0.4, ge=0, le=1, description="Share of live's documents that a candidate may have lost."
+    )
+    max_growth: float | None = Field(
+        default=None, gt=0, description="How many times live's chunks a candidate may have; default: any number."
     )
     max_quarantined_share: float = Field(
         default=0.5, ge=0, le=1, description="More quarantined objects than this share stop the release."
@@ -292,6 +351,7 @@ class CorpusPolicy(Policy):
     """One corpus: the attributes of its ``defs.yaml``."""
 
     source: SourcePolicy = Field(description="Where the documents are.")
+    watch: WatchPolicy = Field(default=WatchPolicy(), description="When to look for changes.")
     description: str = Field(default="", description="What this body of documents is, for people.")
     owners: list[str] = Field(default=["team:data"], description="Dagster owners: team:name or an e-mail address.")
     parse: ParsePolicy = Field(default=ParsePolicy(), description="Bytes to elements.")

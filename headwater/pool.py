@@ -10,6 +10,7 @@ replaced, and its batch yields a :class:`WorkerFailure` while the others go on.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -18,8 +19,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -32,6 +34,9 @@ MAX_DEFAULT_WORKERS = 8
 
 START_TIMEOUT = 300.0
 """Seconds a worker may take to import its function; a cold disk with torch on it takes tens of seconds."""
+
+MAX_SPARES = 4
+"""Workers kept ready for pools to come; one per stage that uses workers, and one for a changed parameter."""
 
 # One process per core is the parallelism here; a thread pool inside each worker would only fight for the cores.
 _SINGLE_THREADED = {
@@ -84,6 +89,7 @@ class WorkerPool:
         memory_mb: address space each worker may take beyond its size after its imports, in MiB (Linux).
         prepare: ``package.module:name`` called once per worker as ``prepare(*args)`` before the memory limit
             is set: imports and models belong here.
+        spare: take a worker that :func:`start_ahead` or an equal pool left ready, and leave one ready at the end.
 
     Raises:
         HeadwaterError: from :meth:`map`, when a worker can't start (the function can't be imported, ``prepare``
@@ -97,13 +103,16 @@ class WorkerPool:
         workers: int | None = None,
         memory_mb: int | None = None,
         prepare: str | None = None,
+        spare: bool = False,
     ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.workers = workers or min(usable_cpus(), MAX_DEFAULT_WORKERS)
         self._function = function
-        self._setup = pickle.dumps((function, prepare, args, memory_mb))
-        self._idle: list[_Worker] = []
+        self._setup = _setup(function, prepare, args, memory_mb)
+        self._spare = spare
+        ready = _take_spare(self._setup) if spare else None
+        self._idle: list[_Worker] = [ready] if ready is not None else []
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -112,7 +121,9 @@ class WorkerPool:
         self.close()
 
     def close(self) -> None:
-        """Kill the idle workers. A running :meth:`map` kills its own when it ends or is abandoned."""
+        """Kill the idle workers, but for a spare one. A running :meth:`map` kills its own when it is abandoned."""
+        if self._spare and self._idle:
+            _keep_spare(self._setup, self._idle.pop())
         while self._idle:
             self._idle.pop().kill()
 
@@ -184,6 +195,52 @@ class WorkerPool:
             yield worker.index, WorkerFailure("timeout", f"not done after {worker.limit:g} seconds")
 
 
+_spares: OrderedDict[bytes, _Worker] = OrderedDict()
+_spares_lock = threading.Lock()
+
+
+def start_ahead(function: str, *args: Any, memory_mb: int | None = None, prepare: str | None = None) -> None:
+    """Start a worker now, for the next :class:`WorkerPool` that is made with the same arguments and ``spare``.
+
+    Its imports, which take seconds, then run beside whatever the caller does until that pool is needed.
+    """
+    setup = _setup(function, prepare, args, memory_mb)
+    with _spares_lock:
+        waiting = _spares.get(setup)
+        if waiting is not None and waiting.alive:
+            return
+    _keep_spare(setup, _Worker(function, setup))
+
+
+@atexit.register
+def drop_spares() -> None:
+    """Kill the workers that wait for a pool."""
+    with _spares_lock:
+        while _spares:
+            _spares.popitem()[1].kill()
+
+
+def _setup(function: str, prepare: str | None, args: tuple[Any, ...], memory_mb: int | None) -> bytes:
+    return pickle.dumps((function, prepare, args, memory_mb))
+
+
+def _take_spare(setup: bytes) -> _Worker | None:
+    with _spares_lock:
+        return _spares.pop(setup, None)
+
+
+def _keep_spare(setup: bytes, worker: _Worker) -> None:
+    surplus = []
+    with _spares_lock:
+        if setup in _spares:
+            surplus.append(_spares.pop(setup))
+        _spares[setup] = worker
+        while len(_spares) > MAX_SPARES:
+            surplus.append(_spares.popitem(last=False)[1])
+    for old in surplus:
+        old.kill()
+
+
 _STARTED = object()
 
 
@@ -203,12 +260,13 @@ class _Worker:
             )
         self.connection = Connection(ours.detach())
         self._function = function
-        self._setup: bytes | None = setup
         self.started = False
         self.reusable = True
         self.index = -1
         self.limit: float | None = None
         self.deadline: float | None = None
+        with contextlib.suppress(OSError):  # it is gone already: the first batch will find out
+            self.connection.send_bytes(setup)
 
     @property
     def alive(self) -> bool:
@@ -220,9 +278,6 @@ class _Worker:
         self.index, self.limit = index, limit
         self._start_clock()
         try:
-            if self._setup is not None:
-                self.connection.send_bytes(self._setup)
-                self._setup = None
             self.connection.send_bytes(message)
         except OSError:
             return False

@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from headwater.driver import CORE
 from headwater.lake import Table
+from headwater.receipts.files import RECEIPT_FILES
+from headwater.receipts.record import RECEIPTS
 from headwater.source import SCHEMA as SOURCE_OBJECTS
 from headwater.stages import (
     anonymized_documents,
@@ -17,6 +19,7 @@ from headwater.stages import (
     embeddings,
     evaluation,
     index_candidate,
+    leak_scans,
     parsed_documents,
     quality_documents,
 )
@@ -39,9 +42,17 @@ class Tables:
         self.chunks = stage("chunks", chunks.CHUNKS)
         self.embeddings = stage("embeddings", embeddings.EMBEDDINGS)
         self.index_manifest = Table(path / "index_manifest", index_candidate.MANIFEST)
+        self.leak_scans = stage("leak_scans", leak_scans.LEAKS)
         self.retrieval_evaluation = stage("retrieval_evaluation", evaluation.FIGURES)
+        self.receipts = Table(path / "receipts", RECEIPTS)
+        self.receipt_files = Table(path / "receipt_files", RECEIPT_FILES)
 
     def versions(self) -> dict[str, int]:
-        """Return the newest version of every table that exists, by name."""
-        tables = [value for value in vars(self).values() if isinstance(value, Table)]
-        return {table.name: version for table in tables if (version := table.version()) is not None}
+        """Return the newest version of every table that a release is made from and that exists, by name."""
+        about = (self.receipts, self.receipt_files, self.retrieval_evaluation)  # say something of releases, make none
+        made_from = (table for table in self.all() if table not in about)
+        return {table.name: version for table in made_from if (version := table.version()) is not None}
+
+    def all(self) -> list[Table]:
+        """Return every table, whether it was written yet or not."""
+        return [value for value in vars(self).values() if isinstance(value, Table)]

@@ -2,11 +2,12 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, create_model
 
 from headwater.project import project_at
 from headwater.reports import StageReport
@@ -56,26 +57,57 @@ class LoggedProgress:
 class HeadwaterResource(dg.ConfigurableResource):
     """Opens the corpora of one project. Nothing is opened before a step asks for it.
 
-    What was opened stays open until the run ends, so that its steps share one embedding model.
+    What was opened stays open until the run ends, so that its steps share one embedding model; and a run that writes
+    a corpus stays its only writer until then, so that nobody comes between two of its steps.
     """
 
     project: str = Field(description="The project: the folder that holds assets/ with one sub-folder per corpus.")
+    confirm_removals: bool = Field(
+        default=False,
+        description="Go on although the bucket, or the candidate, lost more documents than the corpus allows.",
+    )
 
     _open: "dict[str, Corpus]" = PrivateAttr(default_factory=dict)
+    _writing: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _written: set[str] = PrivateAttr(default_factory=set)
 
-    def pipeline(self, corpus: str, log: logging.Logger) -> "Pipeline":
-        """Return the corpus' pipeline, its progress going to ``log``.
+    def corpus(self, name: str) -> "Corpus":
+        """Return the opened corpus.
 
         Raises NotFoundError for a corpus that is not in the project and ConfigError for a wrong ``defs.yaml``.
         """
         from headwater.corpus import open_corpus
+
+        if name not in self._open:
+            self._open[name] = open_corpus(project_at(Path(self.project)).corpus_file(name))
+        return self._open[name]
+
+    def pipeline(self, corpus: str, log: logging.Logger) -> "Pipeline":
+        """Return the corpus' pipeline, its progress going to ``log``; this run is its writer until the run ends.
+
+        Raises LeaseError while another writer is at work, and what :meth:`corpus` raises.
+        """
         from headwater.pipeline import Pipeline
 
-        if corpus not in self._open:
-            self._open[corpus] = open_corpus(project_at(Path(self.project)).corpus_file(corpus))
-        return Pipeline(self._open[corpus], LoggedProgress(log))
+        opened = self.corpus(corpus)
+        if corpus not in self._written:
+            self._writing.enter_context(opened.writing())
+            self._written.add(corpus)
+        return Pipeline(opened, LoggedProgress(log), confirm_removals=self.confirm_removals)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Close what the run opened."""
+        """End the writing, and close what the run opened."""
+        self._writing.close()
+        self._written.clear()
         while self._open:
             self._open.popitem()[1].close()
+
+
+def headwater_resource(project: Path) -> HeadwaterResource:
+    """Return the resource of a project.
+
+    The folder becomes the field's default: Dagster drops bound values as soon as a run's configuration names any
+    other field of the resource, and nobody should have to repeat the folder to confirm a removal.
+    """
+    default = Field(default=str(project), description=HeadwaterResource.model_fields["project"].description)
+    return create_model("HeadwaterResource", __base__=HeadwaterResource, project=(str, default))()

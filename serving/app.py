@@ -19,6 +19,7 @@ from headwater.project import Project
 from serving.middleware import Surround
 from serving.models import Health, Readiness
 from serving.problems import MEDIA_TYPE, install, problem, request_id_of
+from serving.receipts import receipt_routes
 from serving.routes import routes
 from serving.shelf import NotSearchable, Shelf, UnknownCorpus
 
@@ -78,6 +79,7 @@ def create_app(
     app.add_exception_handler(UnknownCorpus, _unknown_corpus)
     app.add_exception_handler(NotSearchable, _not_searchable)
     app.include_router(routes(shelf))
+    app.include_router(receipt_routes(shelf))
 
     @app.get("/healthz", summary="Is the process up?", tags=["operation"])
     def healthz() -> Health:
@@ -95,8 +97,13 @@ def create_app(
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
-        """The web page."""
+        """The page to ask questions on."""
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/receipts", include_in_schema=False)
+    def receipts_page() -> FileResponse:
+        """The page that says what became of every object."""
+        return FileResponse(STATIC / "receipts.html", headers={"Cache-Control": "no-cache"})
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Surround, token=os.environ.get(TOKEN_VARIABLE) or None, loopback_only=loopback_only)

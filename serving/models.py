@@ -16,9 +16,15 @@ MAX_NUMBER = 2**31 - 1
 """Release numbers and offsets above this can't exist, and databases refuse them."""
 
 
-def _has_words(value: str) -> str:
+def has_no_nul(value: str) -> str:
+    """Return ``value``; ValueError for what neither database nor file system takes."""
     if "\x00" in value:
         raise ValueError("must not contain NUL characters")
+    return value
+
+
+def _has_words(value: str) -> str:
+    has_no_nul(value)
     if not value.strip():
         raise ValueError("must not be blank")
     return value
@@ -81,11 +87,13 @@ class AnswerRequest(_Request):
     groups: Groups = Field(default_factory=list)
 
 
-class _Response(BaseModel):
+class Response(BaseModel):
+    """Base of what is made from an object of the library."""
+
     model_config = ConfigDict(from_attributes=True)
 
 
-class PassageOut(_Response):
+class PassageOut(Response):
     """One passage found; ``text`` is ``cleaned_text[start:end]`` of the document."""
 
     chunk_id: str
@@ -102,7 +110,7 @@ class PassageOut(_Response):
     score: float = Field(description="Orders this list; means nothing across queries.")
 
 
-class RetrieveResponse(_Response):
+class RetrieveResponse(Response):
     """The passages found, best first, all from one release."""
 
     corpus: str
@@ -110,7 +118,7 @@ class RetrieveResponse(_Response):
     passages: list[PassageOut]
 
 
-class CitationOut(_Response):
+class CitationOut(Response):
     """Where a sentence comes from: ``quote`` is ``cleaned_text[start:end]`` of document ``doc``, word for word."""
 
     doc: str
@@ -125,7 +133,7 @@ class CitationOut(_Response):
     quote: str
 
 
-class SentenceOut(_Response):
+class SentenceOut(Response):
     """One sentence of an answer with what supports it."""
 
     text: str
@@ -133,7 +141,7 @@ class SentenceOut(_Response):
     citations: list[CitationOut]
 
 
-class AnswerResponse(_Response):
+class AnswerResponse(Response):
     """An answer, or a refusal with its reason."""
 
     id: str = Field(description="Under this id the ledger keeps what it takes to reproduce the answer.")
@@ -182,7 +190,7 @@ class DocumentResponse(BaseModel):
     metadata: dict[str, Any]
 
 
-class ReleaseOut(_Response):
+class ReleaseOut(Response):
     """One release of a corpus."""
 
     number: int
@@ -195,7 +203,7 @@ class ReleaseOut(_Response):
     checks: list[dict[str, Any]]
 
 
-class ReleasesResponse(_Response):
+class ReleasesResponse(Response):
     """All releases, newest first."""
 
     corpus: str

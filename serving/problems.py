@@ -28,7 +28,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     }
     for code, text in {
         401: "The bearer token is missing or wrong.",
-        404: "There is no such corpus, release or document, or the end user may not see it.",
+        404: "There is no such corpus, release, document or object, or the end user may not see it.",
         413: "The request body is too large.",
         422: "The request is not valid; `errors` names the fields.",
         503: "The corpus can't be searched at the moment.",
@@ -83,7 +83,9 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 async def _headwater(request: Request, error: Exception) -> JSONResponse:
     request_id = request_id_of(request)
     if isinstance(error, NotFoundError):
-        return problem(404, "There is no such release or document in this corpus, or you may not see it.", request_id)
+        return problem(
+            404, "There is no such release, document or object in this corpus, or you may not see it.", request_id
+        )
     _log(error, request_id)
     return problem(
         503, "The corpus can't be searched at the moment; its operator finds the reason in the log.", request_id

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
 from headwater.corpus import Corpus
 from headwater.errors import NotFoundError
 from headwater.types import Principal
+from serving.logs import note
 from serving.models import (
     MAX_DOCUMENT_SPAN,
     MAX_NUMBER,
@@ -47,7 +48,7 @@ def routes(shelf: Shelf) -> APIRouter:
     def releases(request: Request, corpus: CorpusName) -> ReleasesResponse:
         """All releases, newest first, with their state, the reason for it, and the gate's checks."""
         found = shelf.get(corpus).releases()
-        _log(request, corpus=corpus, results=len(found))
+        note(request, corpus=corpus, results=len(found))
         return ReleasesResponse(corpus=corpus, releases=[ReleaseOut.model_validate(info) for info in found])
 
     @router.post("/retrieve", summary="Find passages", tags=["search"])
@@ -61,7 +62,7 @@ def routes(shelf: Shelf) -> APIRouter:
             body.release,
             lambda number: corpus.search(body.query, body.k, release=number, principal=principal, filters=filters),
         )
-        _log(request, corpus=body.corpus, release=release, k=body.k, results=len(passages))
+        note(request, corpus=body.corpus, release=release, k=body.k, results=len(passages))
         found = [PassageOut.model_validate(passage) for passage in passages]
         return RetrieveResponse(corpus=body.corpus, release=release, passages=found)
 
@@ -73,7 +74,7 @@ def routes(shelf: Shelf) -> APIRouter:
         release, found = on_release(
             corpus, None, lambda number: corpus.answer(body.question, principal=principal, release=number)
         )
-        _log(request, corpus=body.corpus, release=release, answer=found.id, refused=found.refused)
+        note(request, corpus=body.corpus, release=release, answer=found.id, refused=found.refused)
         return AnswerResponse.model_validate(found)
 
     @router.get("/documents/{doc_id}", summary="Read a document", tags=["documents"])
@@ -95,7 +96,7 @@ def routes(shelf: Shelf) -> APIRouter:
         _, found = on_release(
             opened, release, lambda number: opened.document(doc_id, principal=principal, release=number)
         )
-        _log(request, corpus=corpus, release=found.release)
+        note(request, corpus=corpus, release=found.release)
         length = len(found.text)
         start = min(start, length)
         end = max(start, min(length, start + MAX_DOCUMENT_SPAN, length if end is None else end))
@@ -132,8 +133,3 @@ def _corpus(shelf: Shelf, name: str) -> CorpusOut:
 
 def _principal(groups: list[str]) -> Principal:
     return Principal(groups=frozenset(groups), name="api" if groups else "anonymous")
-
-
-def _log(request: Request, **fields: Any) -> None:
-    """Add fields to the request's log line: names, numbers and ids only."""
-    request.scope["state"].setdefault("log", {}).update(fields)

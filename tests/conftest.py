@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Test processes run beside each other: threads inside each would only fight for the same cores.
+    for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +24,14 @@ from headwater.project import CORPUS_FILE, Project, project_at
 from headwater.scaffold import WORKSPACE_FILE, make_project
 
 MakeCorpus = Callable[..., Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests in one process, so that what it builds once is built once; shards go anywhere."""
+    for item in items:
+        if item.get_closest_marker("shard") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
 
 SMALL = "works"
 SMALL_FILES: dict[str, str] = {

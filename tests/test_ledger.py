@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headwater.errors import ConfigError, NotFoundError, ReleaseError
+from headwater.errors import ConfigError, LeaseError, NotFoundError, ReleaseError
 from headwater.ledger import Ledger
 from headwater.ledger.engine import create_engine
 from headwater.ledger.engine import write as write_transaction
@@ -190,6 +192,244 @@ def test_readers_are_not_blocked_by_a_writer(url: str, ledger: Ledger) -> None:
     writer.dispose()
 
 
+def test_publishing_the_live_release_again_changes_only_the_pin_and_a_forced_reason(ledger: Ledger) -> None:
+    number = candidate(ledger)
+    ledger.publish("handbook", number, reason="first")
+    ledger.publish("handbook", number, reason="stay here", pin=True)
+    pin = ledger.pin("handbook")
+    assert pin is not None and (pin.release, pin.reason) == (number, "stay here")
+    assert pin.at.utcoffset() == timedelta(0)
+    assert ledger.release("handbook", number).reason == "stay here"
+    ledger.publish("handbook", number, reason="again")
+    assert ledger.pin("handbook") is None
+    assert ledger.release("handbook", number).reason == "stay here"
+    ledger.publish("handbook", number, reason="by hand", force=True)
+    assert ledger.release("handbook", number).reason == "by hand"
+
+
+def test_a_rollback_pins_the_corpus_until_the_next_release_goes_live(ledger: Ledger) -> None:
+    first, second = candidate(ledger), candidate(ledger)
+    ledger.publish("handbook", first, reason="first")
+    ledger.publish("handbook", second, reason="second")
+    assert ledger.pin("handbook") is None
+    ledger.publish("handbook", first, reason="the second was wrong", pin=True)
+    assert ledger.pointer("handbook").live == first
+    pin = ledger.pin("handbook")
+    assert pin is not None and (pin.release, pin.reason) == (first, "the second was wrong")
+    assert ledger.pin("policies") is None
+    ledger.publish("handbook", second, reason="repaired")
+    assert ledger.pin("handbook") is None
+
+
+def test_a_rejected_release_goes_live_only_by_force(ledger: Ledger) -> None:
+    number = start(ledger)
+    ledger.set_state("handbook", number, "rejected")
+    ledger.publish("handbook", number, reason="looked at by hand", force=True)
+    assert ledger.live("handbook") == number
+    for state in ("building", "dropped"):
+        other = start(ledger)
+        ledger.set_state("handbook", other, state)
+        with pytest.raises(ReleaseError, match=state):
+            ledger.publish("handbook", other, reason="no", force=True)
+
+
+def test_the_generation_grows_when_a_corpus_is_touched(ledger: Ledger) -> None:
+    assert (ledger.pointer("handbook").live, ledger.pointer("handbook").generation) == (None, 0)
+    ledger.touch("handbook")
+    number = candidate(ledger)
+    ledger.publish("handbook", number, reason="first")
+    assert (ledger.pointer("handbook").live, ledger.pointer("handbook").generation) == (number, 1)
+    ledger.touch("handbook")
+    assert ledger.pointer("handbook").generation == 2
+    assert ledger.pointer("policies").generation == 0
+
+
+def test_a_release_knows_its_settings_and_how_far_permission_changes_have_reached_it(ledger: Ledger) -> None:
+    versions = {"chunks": 7, "source_objects": 12}
+    settings = {"embed": {"model": None, "bm25_k": 1.2}}
+    number = ledger.create_release(
+        "handbook", parent=None, spec="s", table_versions=versions, counts={}, settings=settings
+    )
+    info = ledger.release("handbook", number)
+    assert (info.settings, info.readers_version, info.redacted) == (settings, 12, False)
+    ledger.note_redaction("handbook", number, readers_version=15)
+    ledger.note_redaction("handbook", number, redacted=True)
+    ledger.note_redaction("handbook", number)
+    info = ledger.release("handbook", number)
+    assert (info.readers_version, info.redacted) == (15, True)
+    plain = ledger.release("handbook", start(ledger))
+    assert (plain.settings, plain.readers_version, plain.redacted) == ({}, None, False)
+    with pytest.raises(NotFoundError):
+        ledger.note_redaction("handbook", 9, redacted=True)
+
+
+def test_table_versions_of_several_releases_change_together_or_not_at_all(ledger: Ledger) -> None:
+    first, second = start(ledger), start(ledger)
+    ledger.set_table_versions("handbook", {first: {"source_objects": 3}, second: {"chunks": 1}})
+    assert ledger.release("handbook", first).table_versions == {"chunks": 7, "source_objects": 3}
+    assert ledger.release("handbook", second).table_versions == {"chunks": 1}
+    ledger.set_table_versions("handbook", {}, readers_versions={second: 4})
+    assert ledger.release("handbook", second).readers_version == 4
+    with pytest.raises(NotFoundError):
+        ledger.set_table_versions("handbook", {first: {"chunks": 0}, 9: {"chunks": 0}})
+    assert ledger.release("handbook", first).table_versions["chunks"] == 7
+
+
+def test_the_applied_listing_is_remembered_per_corpus(ledger: Ledger) -> None:
+    assert ledger.applied_listing("handbook") is None
+    ledger.set_applied_listing("handbook", "d1")
+    ledger.set_applied_listing("handbook", "d2")
+    assert (ledger.applied_listing("handbook"), ledger.applied_listing("policies")) == ("d2", None)
+
+
+def test_one_lease_per_corpus_at_a_time(ledger: Ledger) -> None:
+    token = ledger.acquire_lease("handbook", "alpha:1:x", 60)
+    assert ledger.acquire_lease("policies", "beta:2:y", 60) == 1
+    with pytest.raises(LeaseError, match=r"alpha:1:x holds the lease, for now until \d{4}-"):
+        ledger.acquire_lease("handbook", "beta:2:y", 60)
+    ledger.renew_lease("handbook", token, 60)
+    ledger.release_lease("handbook", token)
+    assert ledger.lease_holder("handbook") is None
+    assert ledger.acquire_lease("handbook", "beta:2:y", 60) > token
+    assert ledger.lease_holder("handbook") == "beta:2:y"
+
+
+def test_a_lease_that_expired_or_whose_holder_is_dead_is_taken_over(ledger: Ledger) -> None:
+    first = ledger.acquire_lease("handbook", "alpha:1:x", -1)
+    second = ledger.acquire_lease("handbook", "beta:2:y", 60)
+    with pytest.raises(LeaseError, match="beta"):
+        ledger.acquire_lease("handbook", "gamma:3:z", 60, dead="alpha:1:x")
+    third = ledger.acquire_lease("handbook", "gamma:3:z", 60, dead="beta:2:y")
+    assert first < second < third
+    with pytest.raises(LeaseError, match="took over"):
+        ledger.renew_lease("handbook", second, 60)
+    ledger.release_lease("handbook", second)  # what was taken over is not theirs to give back
+    assert ledger.lease_holder("handbook") == "gamma:3:z"
+
+
+def test_a_writer_that_was_taken_over_changes_no_release(ledger: Ledger) -> None:
+    number = candidate(ledger)
+    old = ledger.acquire_lease("handbook", "alpha:1:x", -1)
+    ledger.publish("handbook", number, reason="late, but nobody else came", lease=old)
+    new = ledger.acquire_lease("handbook", "beta:2:y", 60)
+    for call in (
+        lambda lease: ledger.publish("handbook", number, reason="late", pin=True, lease=lease),
+        lambda lease: ledger.set_state("handbook", number, "live", reason="late", lease=lease),
+        lambda lease: ledger.set_table_versions("handbook", {number: {"chunks": 0}}, lease=lease),
+        lambda lease: ledger.create_release(
+            "handbook", parent=None, spec="s", table_versions={}, counts={}, lease=lease
+        ),
+    ):
+        before = ledger.releases("handbook")
+        with pytest.raises(LeaseError, match="beta:2:y"):
+            call(old)
+        assert ledger.releases("handbook") == before
+        call(new)
+    ledger.release_lease("handbook", new)
+    with pytest.raises(LeaseError):
+        ledger.publish("handbook", number, reason="late", lease=new)
+
+
+def _take_lease(url: str, name: str) -> int | None:
+    with closing(Ledger(url)) as ledger:
+        try:
+            return ledger.acquire_lease("handbook", name, 60)
+        except LeaseError:
+            return None
+
+
+def test_of_several_processes_that_want_the_lease_one_gets_it(url: str, ledger: Ledger) -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(4, mp_context=context) as pool:
+        tokens = list(pool.map(_take_lease, [url] * 8, [f"host:{n}:x" for n in range(8)]))
+    assert sorted(token for token in tokens if token is not None) == [1]
+
+
+def erase(ledger: Ledger, key: str = "travel.md", **changes) -> str:
+    values = {
+        "doc_id": "d-1",
+        "revision": "r-1",
+        "etag": "e-1",
+        "size": 12,
+        "last_modified": datetime(2026, 3, 1, tzinfo=UTC),
+        "receipt": {"reason": "asked", "removed": {"chunks": 2}},
+    }
+    return ledger.record_erasure("handbook", key=key, **(values | changes))
+
+
+def test_an_erasure_is_in_force_until_it_is_lifted(ledger: Ledger) -> None:
+    name = erase(ledger)
+    erase(ledger, "other.md", etag=None, size=None, last_modified=None, revision=None)
+    (found,) = ledger.erasures("handbook", "travel.md")
+    assert (found.id, found.doc_id, found.revision, found.etag, found.size) == (name, "d-1", "r-1", "e-1", 12)
+    assert found.last_modified == datetime(2026, 3, 1, tzinfo=UTC)
+    assert found.receipt == {"reason": "asked", "removed": {"chunks": 2}}
+    assert found.lifted_at is None
+    assert erase(ledger, etag="e-2") == name  # repeated: still one
+    assert [(e.id, e.etag) for e in ledger.erasures("handbook", "travel.md")] == [(name, "e-2")]
+    ledger.lift_erasures("handbook", ["travel.md", "never.md"])
+    (lifted,) = ledger.erasures("handbook", "travel.md")
+    assert lifted.lifted_at is not None
+    assert erase(ledger) != name
+    assert [e.lifted_at is None for e in ledger.erasures("handbook", "travel.md")] == [True, False]
+    assert len(ledger.erasures("handbook")) == 3
+    assert ledger.erasures("policies") == []
+
+
+def test_answers_that_name_a_document_are_forgotten(ledger: Ledger) -> None:
+    record(ledger)
+    record(ledger, replace(ANSWER, id="a-2", sentences=()))  # read, not cited
+    other = replace(PASSAGE, doc_id="d-2", chunk_id="c-2")
+    record(ledger, replace(ANSWER, id="a-3", sentences=()), passages=[other])
+    record(ledger, replace(ANSWER, id="a-4"), passages=[other])  # cited, from another passage list
+    assert ledger.forget_answers("policies", "d-1") == 0
+    assert ledger.forget_answers("handbook", "d-1") == 3
+    assert [name for name in ("a-1", "a-2", "a-3", "a-4") if ledger.answer(name)] == ["a-3"]
+    assert ledger.forget_answers("handbook", "d-1") == 0
+
+
+def test_answers_whose_question_quotes_a_phrase_are_forgotten_in_every_corpus(ledger: Ledger) -> None:
+    record(ledger, replace(ANSWER, question="Is it true that 100% of trains_come first?"))
+    record(ledger, replace(ANSWER, id="a-2", question="Is it true that 100 of trains come first?"))
+    assert ledger.forget_answers("policies", "d-9", phrases=["100% of trains_come", "nothing like it"]) == 1
+    assert ledger.answer("a-1") is None and ledger.answer("a-2") is not None
+
+
+def test_all_text_that_the_ledger_holds_can_be_looked_through(ledger: Ledger) -> None:
+    number = start(ledger)
+    ledger.set_state("handbook", number, "rejected", reason="recall fell", checks=[check(False)])
+    record(ledger)
+    erase(ledger)
+    held = {(table, value) for table, values in ledger.texts() for value in values if value}
+    for table, text in (("answers", "What comes first?"), ("releases", "known_item"), ("erasures", "travel.md")):
+        assert any(name == table and text in value for name, value in held)
+
+
+def test_compacting_leaves_no_byte_of_deleted_answers(tmp_path: Path) -> None:
+    question = "Where is the amber lantern kept?"
+    with (
+        closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as ledger,
+        closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as reader,
+    ):
+        record(ledger, replace(ANSWER, question=question))
+        assert reader.answer("a-1") is not None
+        ledger.forget_answers("handbook", "d-1")
+        assert question.encode() in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        ledger.compact()
+        assert question.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert reader.answer("a-1") is None
+        record(ledger)
+        assert reader.answer("a-1") is not None
+
+
+def test_compacting_keeps_everything_else(ledger: Ledger) -> None:
+    number = candidate(ledger)
+    record(ledger)
+    ledger.compact()
+    assert ledger.release("handbook", number).state == "candidate"
+    assert ledger.answer("a-1") is not None
+
+
 def _open_and_create(url: str, count: int) -> list[int]:
     with closing(Ledger(url)) as ledger:
         return [start(ledger) for _ in range(count)]
@@ -238,11 +478,11 @@ ANSWER = Answer(
 )
 
 
-def record(ledger: Ledger, answer: Answer = ANSWER, **options) -> None:
+def record(ledger: Ledger, answer: Answer = ANSWER, *, passages=(PASSAGE,), **options) -> None:
     ledger.record_answer(
         "handbook",
         answer,
-        passages=[PASSAGE],
+        passages=passages,
         principal=Principal(frozenset({"staff", "hr"}), "portal"),
         parameters={"min_support": 0.45},
         seconds=0.02,
@@ -328,6 +568,42 @@ def test_a_migration_that_fails_leaves_no_half_made_schema(url: str) -> None:
         sa.event.remove(sa.Engine, "before_cursor_execute", stop)
     with closing(Ledger(url)) as ledger:
         assert start(ledger) == 1
+
+
+def test_a_ledger_of_the_first_version_is_upgraded_with_what_it_holds(url: str) -> None:
+    engine = create_engine(url)
+    with write_transaction(engine) as connection:
+        migrate_to(connection, "0001")
+        connection.execute(sa.text("INSERT INTO corpora VALUES ('handbook', 2, 1)"))
+        insert = "INSERT INTO releases VALUES ('handbook', {0}, '{1}', NULL, 'minilm', '2026-01-05', {2}, NULL, '{3}', '{4}', '[]')"
+        for row in (
+            (1, "live", "'2026-01-06'", {"source_objects": 3, "chunks": 2}),
+            (2, "building", "NULL", {}),
+        ):
+            connection.exec_driver_sql(insert.format(*row[:3], json.dumps(row[3]), json.dumps({"points": 8})))
+    engine.dispose()
+    with closing(Ledger(url)) as ledger:
+        live, building = ledger.release("handbook", 1), ledger.release("handbook", 2)
+        assert (live.state, live.counts, live.table_versions) == (
+            "live",
+            {"points": 8},
+            {"source_objects": 3, "chunks": 2},
+        )
+        assert (live.settings, live.readers_version, live.redacted) == ({}, 3, False)
+        assert building.readers_version is None
+        assert (ledger.pointer("handbook").live, ledger.pointer("handbook").generation) == (1, 0)
+        assert ledger.pin("handbook") is None
+        assert start(ledger) == 3
+
+
+def migrate_to(connection: sa.Connection, revision: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def test_opening_a_current_ledger_does_not_load_alembic(url: str, ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""The web page in a real browser: ask, open a citation, and see the cited words in their document."""
+"""The web pages in a real browser: ask, open a citation, see the cited words; and what became of every file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 
-from headwater.corpus import Corpus
+from headwater.corpus import Corpus, open_corpus
+from headwater.pipeline import Pipeline
 from serving.app import create_app
+from tests.conftest import SMALL_ACCESS, SMALL_FILES, use_project, write_corpus
 from tests.live_corpus import NOTICE, live_corpus
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -252,4 +254,175 @@ def test_the_page_asks_for_the_token_when_the_service_has_one(
         assert find(driver, "#corpus option").text == "works"
         ask(driver, "How long is the notice period?")
         assert find(driver, "button.citation")
+    driver.get_log("browser")  # the first, refused request is a complaint of its own
+
+
+# --- receipts -------------------------------------------------------------------------------------------------------
+
+STATIONS = 60
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service over a corpus with objects in every end state, more than fit a page."""
+    root = tmp_path_factory.mktemp("mixed") / "project"
+    stations = {
+        f"stations/station-{i:03d}.md": f"# Station {i}\n\nStation {i} lies {7 * i + 3} kilometres above the weir, "
+        f"and its keeper reads gauge number {i * i + 11} twice a day.\n"
+        for i in range(STATIONS)
+    }
+    hostile = {"<img src=x onerror=alert(1)>.md": "# Boats\n\nThe boats are painted grey every spring by the crew.\n"}
+    noise = {"noise.txt": "zxq wvk " * 40}
+    with pytest.MonkeyPatch.context() as patch:
+        use_project(root, patch)
+        patch.delenv("HEADWATER_API_TOKEN", raising=False)
+        folder = write_corpus(root, "works", {**SMALL_FILES, **stations, **hostile, **noise}, access=SMALL_ACCESS)
+        with open_corpus(folder) as corpus:
+            Pipeline(corpus, workers=2).run()
+            with serve(corpus) as url:
+                yield url
+
+
+@pytest.fixture
+def receipts(driver: WebDriver, mixed: str) -> Iterator[WebDriver]:
+    driver.get(mixed + "receipts")
+    wait_for_rows(driver, 50)
+    yield driver
+    complaints = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert complaints == []
+
+
+def wait_for_rows(driver: WebDriver, count: int) -> list[WebElement]:
+    def there(browser: WebDriver) -> list[WebElement] | None:
+        found = browser.find_elements(By.CSS_SELECTOR, "#rows tbody tr")
+        busy = browser.find_element(By.ID, "rows").get_attribute("aria-busy")
+        return found if len(found) == count and busy is None and browser.find_element(By.ID, "status").text else None
+
+    return WebDriverWait(driver, PATIENCE, poll_frequency=0.05).until(there, f"{count} rows did not appear")
+
+
+def tile(driver: WebDriver, state: str) -> WebElement:
+    return find(driver, f"#tiles [data-state='{state}']")
+
+
+def names(driver: WebDriver) -> list[str]:
+    return [cell.text for cell in driver.find_elements(By.CSS_SELECTOR, "#rows td.name")]
+
+
+def test_tiles_count_the_end_states_and_filter(receipts: WebDriver) -> None:
+    counts = {
+        t.get_attribute("data-state"): t.text.split()[0] for t in receipts.find_elements(By.CSS_SELECTOR, ".tile")
+    }
+    everything = str(STATIONS + 7)
+    assert counts == {
+        "": everything,
+        "indexed": str(STATIONS + 4),
+        "duplicate": "1",
+        "rejected": "1",
+        "quarantined": "1",
+    }
+    tile(receipts, "quarantined").click()
+    (row,) = wait_for_rows(receipts, 1)
+    assert row.text.startswith("empty.txt")
+    assert "The file has no text." in row.text and "upload it again" in row.text
+    assert tile(receipts, "quarantined").get_attribute("aria-pressed") == "true"
+    assert receipts.switch_to.active_element == tile(receipts, "quarantined")
+    receipts.refresh()  # the address keeps what was chosen
+    wait_for_rows(receipts, 1)
+    assert names(receipts) == ["empty.txt"]
+    tile(receipts, "").click()
+    wait_for_rows(receipts, 50)
+
+
+def test_pages_of_receipts_follow_one_another(receipts: WebDriver) -> None:
+    first = names(receipts)
+    assert not find(receipts, "#previous").is_enabled()
+    find(receipts, "#next").click()
+    wait_for_rows(receipts, STATIONS + 7 - 50)
+    second = names(receipts)
+    assert sorted({*first, *second}) == first + second and len(first + second) == STATIONS + 7
+    assert f"51–{STATIONS + 7} of {STATIONS + 7}" in find(receipts, "#status").text
+    assert not find(receipts, "#next").is_enabled()
+    find(receipts, "#previous").click()
+    wait_for_rows(receipts, 50)
+    assert names(receipts) == first
+
+
+def test_a_duplicate_links_to_the_receipt_of_the_copy_that_was_kept(receipts: WebDriver) -> None:
+    tile(receipts, "duplicate").click()
+    wait_for_rows(receipts, 1)
+    find(receipts, "td.why a").click()
+    wait_for_rows(receipts, 1)
+    assert names(receipts) == ["policies/leave-copy.md"]
+    assert find(receipts, "#prefix").get_attribute("value") == "policies/leave-copy.md"
+
+
+def test_receipts_are_found_by_the_start_of_their_name(receipts: WebDriver) -> None:
+    find(receipts, "#prefix").send_keys("policies/", Keys.ENTER)
+    wait_for_rows(receipts, 3)
+    assert "release" in find(receipts, "#status").text
+    find(receipts, "#prefix").clear()
+    find(receipts, "#prefix").send_keys("hr/", Keys.ENTER)  # not for everyone
+    WebDriverWait(receipts, PATIENCE).until(lambda page: "No file" in page.find_element(By.ID, "status").text)
+    assert not receipts.find_element(By.ID, "rows").is_displayed()
+
+
+def test_markup_in_a_name_stays_text(receipts: WebDriver) -> None:
+    assert "<img src=x onerror=alert(1)>.md" in names(receipts)
+    assert receipts.find_elements(By.CSS_SELECTOR, "main img") == []
+
+
+def test_the_pages_link_to_each_other_and_keep_the_corpus(receipts: WebDriver) -> None:
+    find(receipts, "#other-page").click()
+    find(receipts, "#question")
+    assert receipts.current_url.endswith("/?corpus=works")
+    find(receipts, "#corpus option")
+    WebDriverWait(receipts, PATIENCE).until(
+        lambda page: "corpus=works" in (page.find_element(By.ID, "other-page").get_attribute("href") or "")
+    )
+    find(receipts, "#other-page").click()
+    wait_for_rows(receipts, 50)
+
+
+def test_on_a_phone_receipts_are_cards_no_wider_than_the_screen(receipts: WebDriver) -> None:
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    receipts.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        tile(receipts, "duplicate").click()
+        (row,) = wait_for_rows(receipts, 1)
+        assert receipts.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        assert row.value_of_css_property("display") == "block"
+        label = "return getComputedStyle(document.querySelector('td.advice'), '::before').content"
+        assert "What to do" in receipts.execute_script(label)
+    finally:
+        receipts.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_receipts_are_readable_in_both_colour_schemes(receipts: WebDriver, scheme: str) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    receipts.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        for selector in ("body", "button.tile", "#filter button"):
+            assert contrast(receipts, selector) >= 4.5, selector
+    finally:
+        receipts.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_an_error_of_the_service_is_said_on_the_receipts_page(driver: WebDriver, mixed: str) -> None:
+    driver.get(mixed + "receipts?corpus=works&prefix=" + "x" * 2001)
+    WebDriverWait(driver, PATIENCE).until(lambda page: "not valid" in page.find_element(By.ID, "status").text)
+    assert "bad" in (find(driver, "#status").get_attribute("class") or "")
+    assert not driver.find_element(By.ID, "rows").is_displayed()
+    driver.get_log("browser")  # the refused request is a complaint of its own
+
+
+def test_the_receipts_page_asks_for_the_token_when_the_service_has_one(
+    driver: WebDriver, live_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWATER_API_TOKEN", "s3cret-token")
+    with serve(live_corpus) as url:
+        driver.get(url + "receipts")
+        find(driver, "#token").send_keys("s3cret-token", Keys.ENTER)
+        wait_for_rows(driver, 4)
     driver.get_log("browser")  # the first, refused request is a complaint of its own

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from headwater.corpus import Corpus, open_corpus
-from headwater.errors import GateError, LakeError, NotFoundError, SourceError
+from headwater.errors import GateError, LeaseError, NotFoundError, SourceError
 from headwater.gate import run_gate
 from headwater.pipeline import STAGES, Pipeline, ReindexReport
+from headwater.stages.evaluation import Evaluation
 from headwater.types import Principal
 
 ROW_STAGES = STAGES[:7]
@@ -273,7 +274,7 @@ def test_a_damaged_index_does_not_go_live(corpus: Corpus, folder: Path) -> None:
     corpus.engine.apply = forgetful  # type: ignore[method-assign, assignment]
     pipeline.index_candidate()
     failed = [check for check in pipeline.gate() if not check.passed]
-    assert lost and [check.name for check in failed] == ["counts_reconcile"]
+    assert lost and [check.name for check in failed] == ["counts_reconcile", "content_matches"]
     with pytest.raises(GateError):
         pipeline.live_release()
     assert corpus.live() == 1
@@ -321,17 +322,18 @@ def test_a_killed_run_leaves_live_as_it_was_and_the_next_one_finishes(
         assert searcher.fingerprints() == wanted
 
 
-def test_two_runs_of_one_corpus_do_not_interleave(corpus: Corpus) -> None:
-    lock = corpus.project.lake_path(corpus.name) / ".lock"
-    script = "import sys; from pathlib import Path; from headwater.lock import writer_lock\n"
-    script += "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+def test_two_runs_of_one_corpus_do_not_interleave(corpus: Corpus, tmp_path: Path) -> None:
+    script = "import sys; from headwater.corpus import open_corpus\n"
+    script += "with open_corpus(sys.argv[1]).writing(): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", script, str(tmp_path / "assets" / "works")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as other:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
-        with pytest.raises(LakeError, match="Another process is writing"):
+        with pytest.raises(LeaseError, match="Another process is writing"):
             reindex(corpus)
-        other.kill()  # the lock goes with its process
+        other.kill()  # the lock goes with its process, and the lease is taken over at once
     reindex(corpus)
 
 
@@ -368,7 +370,8 @@ def test_golden_questions_are_part_of_the_gate(folder: Path, tmp_path: Path) -> 
 
 
 def test_without_a_golden_set_known_items_stand_in_for_it(corpus: Corpus) -> None:
-    checks = {c.name: c for c in run_gate(corpus, 1, {"known_item_recall": 0.25, "known_item_queries": 4})}
+    figures = {"known_item_recall": 0.25, "known_item_queries": 4, "canary_chunks": 1, "canary_cosine": 1.0}
+    checks = {c.name: c for c in run_gate(corpus, 1, Evaluation(figures, {}, {}))}
     assert checks["golden_recall"].figure == 0.25
     assert "No golden set" in checks["golden_recall"].details["note"]
     assert not checks["known_items_found"].passed

@@ -190,6 +190,71 @@ def test_releases_are_listed_with_their_checks(real: TestClient) -> None:
     assert releases[0]["checks"]
 
 
+def test_receipts_say_what_became_of_every_object(real: TestClient, live_corpus: Corpus) -> None:
+    found = real.get("/v1/receipts", params={"corpus": "works"}).json()
+    assert found["release"] == live_corpus.live()
+    assert found["states"] == {"indexed": 4, "duplicate": 0, "rejected": 0, "quarantined": 0}
+    assert [receipt["key"] for receipt in found["receipts"]] == ["gauge.txt", "leave.md", "logbook.md", "travel.md"]
+    for receipt in found["receipts"]:
+        assert (receipt["state"], receipt["reason"], receipt["release"]) == ("indexed", "ok", live_corpus.live())
+        assert receipt["message"] and receipt["since"] and receipt["modified"] and len(receipt["revision"]) == 32
+    assert found["after"] is None
+
+
+def test_receipts_come_in_pages_and_filtered(real: TestClient) -> None:
+    query: dict[str, Any] = {"corpus": "works", "limit": 3}
+    first = real.get("/v1/receipts", params=query).json()
+    second = real.get("/v1/receipts", params=query | {"after": first["after"]}).json()
+    keys = [receipt["key"] for page in (first, second) for receipt in page["receipts"]]
+    assert keys == ["gauge.txt", "leave.md", "logbook.md", "travel.md"]
+    assert (first["after"], second["after"]) == ("logbook.md", None)
+    found = real.get("/v1/receipts", params=query | {"prefix": "l"}).json()
+    assert [receipt["key"] for receipt in found["receipts"]] == ["leave.md", "logbook.md"]
+    assert found["states"]["indexed"] == 2
+    none = real.get("/v1/receipts", params=query | {"state": "rejected"}).json()
+    assert (none["receipts"], none["states"]["indexed"]) == ([], 4)
+
+
+def test_receipts_of_documents_that_may_not_be_read_look_like_none(real: TestClient) -> None:
+    hidden = {"corpus": "works", "key": "hr/pay.md"}
+    first = check_problem(real.get("/v1/receipts", params=hidden), 404)
+    second = check_problem(real.get("/v1/receipts", params={"corpus": "works", "key": "nowhere.md"}), 404)
+    assert first.detail == second.detail
+    (pay,) = real.get("/v1/receipts", params=hidden | {"groups": ["staff", "hr"]}).json()["receipts"]
+    assert pay["key"] == "hr/pay.md"
+    everything = real.get("/v1/receipts", params={"corpus": "works", "groups": ["hr"]}).json()
+    assert everything["states"]["indexed"] == 5
+    under = real.get("/v1/receipts", params={"corpus": "works", "prefix": "hr/"}).json()
+    assert (under["receipts"], sum(under["states"].values())) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"corpus": "works", "limit": 0},
+        {"corpus": "works", "limit": 1001},
+        {"corpus": "works", "state": "lost"},
+        {"corpus": "works", "key": ""},
+        {"corpus": "works", "key": "a\x00b"},
+        {"corpus": "works", "prefix": "x" * 2001},
+        {"corpus": "works", "groups": [""]},
+    ],
+)
+def test_invalid_receipt_queries_are_refused(client: TestClient, query: dict[str, Any]) -> None:
+    check_problem(client.get("/v1/receipts", params=query), 422)
+
+
+def test_log_lines_never_hold_keys(real: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "headwater"):
+        for query in ({"key": "travel.md"}, {"key": "gone.md"}, {"prefix": "trav"}, {"after": "tra"}):
+            real.get("/v1/receipts", params={"corpus": "works"} | query)
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.message == "request"]
+    assert {line["route"] for line in lines} == {"/v1/receipts"}
+    assert [line["status"] for line in lines] == [200, 404, 200, 200]
+    assert "trav" not in json.dumps(lines) and "gone" not in json.dumps(lines)
+
+
 def test_a_release_that_does_not_exist_is_not_found(real: TestClient) -> None:
     check_problem(real.post("/v1/retrieve", json={"corpus": "works", "query": "leave", "release": 999}), 404)
     check_problem(real.get("/v1/documents/d", params={"corpus": "works", "release": 2**31 - 1}), 404)
@@ -394,7 +459,7 @@ def test_log_lines_are_json_without_questions_or_document_text(caplog: pytest.Lo
 
 
 def test_every_response_carries_an_id_and_security_headers(client: TestClient) -> None:
-    for path in ("/", "/healthz", "/static/app.js", "/v1/corpora", "/v1/nothing", "/openapi.json"):
+    for path in ("/", "/receipts", "/healthz", "/static/app.js", "/v1/corpora", "/v1/nothing", "/openapi.json"):
         response = client.get(path)
         assert response.headers["x-request-id"]
         assert response.headers["content-security-policy"].startswith("default-src 'self';")
@@ -489,6 +554,7 @@ def test_the_openapi_description_is_complete(client: TestClient) -> None:
         "/v1/retrieve",
         "/v1/answer",
         "/v1/documents/{doc_id}",
+        "/v1/receipts",
         "/healthz",
         "/readyz",
     }

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from headwater import __version__
-from headwater.cli import doctor, evaluate, inspect, project, query, reindex, serve, up
+from headwater.cli import doctor, evaluate, inspect, project, query, reindex, releases, requeue, serve, up
 from headwater.cli.output import print_error
 from headwater.errors import HeadwaterError
 
@@ -65,7 +65,13 @@ app.command()(inspect.status)
 app.command()(query.ask)
 app.command()(query.search)
 app.command()(inspect.receipts)
+app.command()(requeue.requeue)
 app.command()(inspect.releases)
+app.command()(releases.diff)
+app.command()(releases.promote)
+app.command()(releases.rollback)
+app.command()(releases.erase)
+app.command()(releases.gc)
 app.command()(evaluate.evaluate)
 app.command()(serve.serve)
 app.command()(up.up)

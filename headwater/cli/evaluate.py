@@ -55,17 +55,16 @@ def _beir(folder: Path, as_json: bool) -> None:
 
 def _live(name: str, as_json: bool) -> None:
     from headwater.corpus import open_corpus
-    from headwater.lock import writer_lock
     from headwater.stages.evaluation import evaluate_release
 
     with busy("Measuring"), open_corpus(name) as corpus:
         live = corpus.live()
         if live is None:
             raise NotFoundError(f"Corpus {name!r} has no live release yet. Build one with: headwater reindex {name}")
-        tables = corpus.tables
         # The figures are kept in the lake, so this is a write like a reindex.
-        with writer_lock(corpus.project.lake_path(corpus.name) / ".lock"):
-            figures, fresh = evaluate_release(corpus, live, tables.retrieval_evaluation, tables.embeddings)
+        with corpus.writing():
+            evaluation, fresh = evaluate_release(corpus, live)
+    figures = {label: value for label, value in evaluation.figures.items() if isinstance(value, int | float)}
     result: dict[str, Any] = {"corpus": name, "release": live, **figures}
     if as_json:
         print_json(result)

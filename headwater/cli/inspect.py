@@ -40,16 +40,24 @@ def receipts(
         str | None, typer.Argument(metavar="KEY", help="One object, by its key (its path in the bucket).")
     ] = None,
     state: Annotated[
-        Literal["indexed", "duplicate", "rejected", "quarantined"] | None,
+        Literal["indexed", "duplicate", "rejected", "quarantined", "pending"] | None,
         typer.Option("--state", help="Only objects in this state."),
     ] = None,
+    prefix: Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start so.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of every object, or of one: searchable, duplicate, rejected or quarantined, and why."""
+    """Show what became of every object, or of one: searchable, duplicate, rejected or quarantined, and why.
+
+    An object is pending until a reindex has finished with its newest revision.
+    """
     from headwater.corpus import open_corpus
+    from headwater.receipts import read_receipts
 
     with open_corpus(name) as corpus:
-        found = [receipt for receipt in corpus.receipts(key) if state in (None, receipt.state)]
+        if key is not None:
+            found = [r for r in corpus.receipts(key) if state in (None, r.state) and r.key.startswith(prefix)]
+        else:
+            found = read_receipts(corpus.name, corpus.tables, corpus.ledger, prefix=prefix, state=state)
     if as_json:
         print_json(found)
     elif key is not None:
@@ -57,9 +65,9 @@ def receipts(
             _print_receipt(receipt)
     else:
         print_table(
-            ("key", "state", "reason", "chunks", "what it means"),
-            [(r.key, r.state, r.reason, r.chunks or "", _meaning(r)) for r in found],
-            right=("chunks",),
+            ("key", "state", "reason", "since", "release", "chunks", "what it means"),
+            [(r.key, r.state, r.reason, _when(r.since), r.release, r.chunks or "", _meaning(r)) for r in found],
+            right=("release", "chunks"),
         )
 
 
@@ -74,10 +82,12 @@ def _print_receipt(receipt: Receipt) -> None:
         ("means", receipt.message),
         ("what to do", receipt.advice),
         ("kept instead", receipt.survivor and f"{receipt.survivor} (similarity {receipt.similarity or 0:.2f})"),
+        ("since", _when(receipt.since)),
         ("release", receipt.release),
         ("chunks", receipt.chunks or None),
         ("size", size(receipt.size)),
-        ("modified", _when(receipt.when)),
+        ("modified", _when(receipt.modified)),
+        ("requeued", receipt.requeued),
         ("document", receipt.doc_id),
         ("revision", receipt.revision),
     ]

@@ -20,7 +20,11 @@ _END_STATES = ("indexed", "duplicate", "rejected", "quarantined")
 _ADVICE: dict[str, str] = {
     "quarantine_within_bounds": "`headwater receipts {name} --state quarantined` says what is wrong with each object",
     "golden_recall": "`headwater evaluate {name}` shows how the live release does on the same questions",
+    "golden_not_worse": "the check's details list the questions that got worse",
     "known_items_found": "`headwater search {name} QUERY --mode dense` and `--mode sparse` show which retriever fails",
+    "size_change": "`headwater reindex {name} --confirm-removals` when the documents are meant to be gone",
+    "no_personal_data": "the check's details name chunks and kinds of data; `privacy.allow` takes what is no personal data",
+    "embedding_canary": "the model's files may have changed: see `headwater doctor`",
 }
 
 
@@ -61,7 +65,7 @@ def reindex(
     if as_json:
         print_json(_as_json(corpus_name, report, peak.bytes, failure))
     else:
-        _print(report, peak.bytes, published=failure is None)
+        _print(corpus_name, report, peak.bytes, published=failure is None)
     if failure is not None:
         print_error(f"{failure}\n{_advice(corpus_name, report.checks)}")
         raise typer.Exit(1)
@@ -78,6 +82,7 @@ def _failed(corpus: Corpus, pipeline: Any, stages: list[Any]) -> ReindexReport:
         checks=pipeline.gate(),
         release=live,
         previous=live,
+        held_back=None,
         listed=sum(states.values()),
         states=states,
         seconds=sum(stage.seconds for stage in stages),
@@ -97,7 +102,7 @@ def accounts(listed: int, states: Any) -> str:
     return f"{listed:,} listed = " + " + ".join(f"{count:,} {state}" for state, count in counts.items())
 
 
-def _print(report: ReindexReport, peak: int, *, published: bool) -> None:
+def _print(name: str, report: ReindexReport, peak: int, *, published: bool) -> None:
     columns = ("stage", "rows", "recomputed", "removed", "quarantined", "seconds", "rows/s", "reasons")
     print_table(
         columns,
@@ -123,6 +128,14 @@ def _print(report: ReindexReport, peak: int, *, published: bool) -> None:
     if published:
         news = "unchanged" if report.release == report.previous else f"was {report.previous or 'none'}"
         say(f"Live release: {report.release} ({news})")
+        if report.held_back is not None:
+            say(
+                f"Release {report.held_back} passed the gate but was held back, because live was rolled back. "
+                f"Make it live with: headwater promote {name} {report.held_back}"
+            )
+    trouble = report.stages[-1].details.get("file_error") if report.stages else None
+    if trouble:
+        say(f"Receipts could not be written beside the documents: {trouble}")
     say(f"{report.seconds:,.1f} s, peak memory of all processes {size(peak)}")
 
 

@@ -75,28 +75,30 @@ class VectorCache:
         rows = [(key, row.tobytes()) for key, row in zip(text_hashes, vectors.astype("<f4"), strict=True)]
         self._write("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
-    def delete(self, text_hashes: Sequence[str]) -> None:
-        """Forget ``text_hashes``; their bytes are overwritten on disk. Unknown hashes are no error."""
-        self._write("DELETE FROM vectors WHERE hash = ?", [(key,) for key in text_hashes])
+    def delete(self, text_hashes: Sequence[str]) -> int:
+        """Forget ``text_hashes`` and return how many were known; their bytes are overwritten on disk."""
+        count = self._write("DELETE FROM vectors WHERE hash = ?", [(key,) for key in text_hashes])
         with self._lock:
             # The log still holds the old pages: write them back and cut it to nothing.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return count
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
             self._connection.close()
 
-    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> int:
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
-                    self._connection.executemany(statement, rows)
+                    count = self._connection.executemany(statement, rows).rowcount
                 except BaseException:
                     self._connection.execute("ROLLBACK")
                     raise
                 self._connection.execute("COMMIT")
+                return max(count, 0)
             except sqlite3.DatabaseError as error:
                 raise self._damaged(error) from error
 
@@ -105,3 +107,15 @@ class VectorCache:
             f"the vector cache {self._file} can't be used ({reason}); free disk space if it is full, else delete its "
             "folder: the vectors are computed again"
         )
+
+
+def forget(path: Path, text_hashes: Sequence[str]) -> int:
+    """Forget texts in the caches of all models under ``path``; return how many vectors there were."""
+    count = 0
+    for folder in sorted(file.parent for file in Path(path).glob("*/vectors.sqlite")):
+        cache = VectorCache(path, folder.name, dimensions=0)  # no vector is read, so their width does not matter
+        try:
+            count += cache.delete(text_hashes)
+        finally:
+            cache.close()
+    return count

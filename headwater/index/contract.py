@@ -4,11 +4,16 @@ A release is one immutable, numbered state of a corpus's index. An engine promis
 
 1. ``stage(r, parent)`` starts release ``r`` as a copy of ``parent`` (or empty). Nobody can search it yet.
 2. ``apply(r, upserts, deletes)`` changes it; applying the same thing twice is the same as once.
-3. ``seal(r)`` makes it durable and immutable. Only a sealed release can be opened. A process killed before
-   leaves nothing behind that a later ``stage(r, ...)`` does not replace.
-4. ``open(r)`` gives a searcher that sees exactly release ``r`` until closed, whatever happens to others,
-   even when ``r`` itself is dropped meanwhile.
+3. ``seal(r)`` makes it durable and immutable. Only a sealed release can be opened. One release is built at a time:
+   staging one, and redacting, undo what a process that was killed left half-built.
+4. ``open(r)`` gives a searcher that sees exactly release ``r`` until closed, whatever is staged and sealed beside it.
+   When ``r`` is dropped or redacted meanwhile, it goes on as before (embedded), or raises ReleaseError and has to be
+   opened again (server, where forgetting a document may do that to every release). It never sees anything else.
 5. ``drop(r)`` removes a sealed or half-built release; unknown numbers are no error.
+6. ``redact(r, ...)`` is the one exception to immutability, for what must not wait for a new release: it forgets
+   documents, and narrows who may read documents, in release ``r`` alone. It is atomic for searchers opened
+   afterwards. Once no release holds a forgotten document, there is no trace of it in the engine's storage.
+7. ``publish(r)`` lets outsiders who look at the engine's storage follow release ``r``.
 
 Which release is *live* is the ledger's business, not the engine's.
 
@@ -17,7 +22,7 @@ Upsert batches are Arrow record batches with :data:`POINT_SCHEMA`'s columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +54,10 @@ POINT_SCHEMA = pa.schema(
 
 FILTERABLE = ("doc_id", "key", "content_type", "page")
 """Payload fields that a caller may filter on; ``readers`` is filtered by the principal, never by the caller."""
+
+
+REDACTED = "redacted"
+"""The fingerprint of a point whose readers were narrowed in place: equal to no computed one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +152,25 @@ class ReleaseEngine(Protocol):
         """Return the numbers of all sealed releases, ascending."""
         ...
 
+    def publish(self, release: int) -> None:
+        """Note that ``release`` has become live: point whatever outsiders follow at it.
+
+        May be repeated. Raises NotFoundError for a release that is not sealed.
+        """
+        ...
+
     def drop(self, release: int) -> None:
         """Remove a release and everything it holds."""
+        ...
+
+    def redact(self, release: int, *, forget: Collection[str] = (), readers: Mapping[str, Sequence[str]] = {}) -> int:
+        """Change a sealed release in place; return the number of points changed.
+
+        ``forget`` are doc_ids whose points go, with the bytes of them in the engine's files, and with those that deleted
+        points left; where releases share files, when the last of them forgets. ``readers`` maps a doc_id to the groups
+        its points get instead of theirs, and marks the fingerprint of those that had other ones as :data:`REDACTED`,
+        so that a release staged from this one writes them anew. A document in both is forgotten. A process killed
+        meanwhile leaves the release as it was or as it shall be; calling again finishes the work. Raises NotFoundError
+        for a release that is not sealed.
+        """
         ...

@@ -4,6 +4,9 @@
 never written again once it has its final name. (Opening and closing a shard rewrites a few of its files with the
 bytes that they already have, so reading a sealed release changes nothing in it.)
 
+``release.json`` names the folder beside it that holds the points. A redaction builds another folder and then names
+that one instead, in one step; what a killed one leaves is swept by the next write.
+
 The write-ahead log is off: a release that was not sealed is thrown away, so replaying it has no use, and without
 the log several processes can open one release.
 """
@@ -11,29 +14,24 @@ the log several processes can open one release.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from headwater.errors import NotFoundError, ReleaseError
-from headwater.index.contract import FILTERABLE, POINT_SCHEMA, IndexSpec
-from headwater.index.edge_search import DENSE, EXACT_POINTS, PAYLOAD, SPARSE, EdgeSearcher
-from headwater.index.files import copy_tree, remove_tree, replace_folder, sync_tree
+from headwater.index.contract import IndexSpec
+from headwater.index.edge_search import EdgeSearcher
+from headwater.index.edge_shard import UPSERT_ROWS, copy_without, create_shard, narrow, opened, points_of, to_narrow
+from headwater.index.files import copy_tree, remove_tree, replace_file, replace_folder, sync_tree
+from headwater.index.points import PointRow, point_rows
+from headwater.index.request import DENSE, SPARSE
 
 if TYPE_CHECKING:
-    from qdrant_edge import EdgeConfig, EdgeShard, Point
-
-UPSERT_ROWS = 1000
-"""Points per update operation: bounds memory; larger ones were not faster."""
-
-HNSW_M = 16
-HNSW_EF_CONSTRUCT = 128
-"""Graph parameters for releases above EXACT_POINTS: Qdrant's default links, a slightly wider construction beam."""
+    from qdrant_edge import EdgeShard, Point
 
 _MANIFEST = "release.json"
 _SHARD = "shard"
@@ -46,7 +44,7 @@ class EdgeEngine:
         self.path = Path(path)
 
     def stage(self, release: int, parent: int | None, spec: IndexSpec) -> None:
-        """Start ``release``; a half-built one of the same number is replaced.
+        """Start ``release``; what was half-built before is removed.
 
         Raises ReleaseError if ``release`` is sealed or ``parent`` was made for another spec, NotFoundError if
         there is no such parent.
@@ -55,47 +53,48 @@ class EdgeEngine:
             raise ReleaseError(
                 f"release {release} in {self.path} is sealed and can't be staged again; take the next number"
             )
-        self._sweep()
+        self._sweep(half_built=True)
         partial = self._partial(release)
-        remove_tree(partial)
         partial.mkdir(parents=True)
+        manifest: dict[str, Any] = {"dimensions": spec.dimensions, "fingerprint": spec.fingerprint, "shard": _SHARD}
         if parent is None:
-            self._create(partial / _SHARD, spec)
+            create_shard(partial / _SHARD, spec.dimensions)
         else:
-            held = _spec(self._manifest(parent))
-            if held != spec:
+            held = self._manifest(parent)
+            if _spec(held) != spec:
                 raise ReleaseError(
-                    f"release {parent} holds vectors of {held}, not of {spec}; stage release {release} without a parent"
+                    f"release {parent} holds vectors of {_spec(held)}, not of {spec}; stage release {release} "
+                    "without a parent"
                 )
-            copy_tree(self._sealed(parent) / _SHARD, partial / _SHARD)
+            copy_tree(self._shard(parent, held), partial / _SHARD)
+            manifest["remnants"] = _remnants(held)
         # Last: a release without it was not staged to the end.
-        (partial / _MANIFEST).write_text(json.dumps({"dimensions": spec.dimensions, "fingerprint": spec.fingerprint}))
+        (partial / _MANIFEST).write_text(json.dumps(manifest))
 
     def apply(self, release: int, upserts: Iterable[pa.RecordBatch], deletes: Iterable[Sequence[str]]) -> None:
         """Delete, then write; on disk when it returns. Raises ReleaseError if the release is not being built."""
-        from qdrant_edge import UpdateOperation
+        from qdrant_edge import CountRequest, UpdateOperation
 
-        dimensions = _spec(self._staged(release)).dimensions
+        manifest = self._staged(release)
         with self._writing(release) as shard:
+            if not _remnants(manifest) and shard.count(CountRequest()):
+                # What is deleted or replaced from here on stays in the files until they are written anew.
+                manifest["remnants"] = True
+                (self._partial(release) / _MANIFEST).write_text(json.dumps(manifest))
             for ids in deletes:
                 if ids:
                     shard.update(UpdateOperation.delete_points(list(ids)))
             for batch in upserts:
-                for start in range(0, batch.num_rows, UPSERT_ROWS):
-                    points = _points(batch.slice(start, UPSERT_ROWS), dimensions)
-                    shard.update(UpdateOperation.upsert_points(points))
+                for rows in point_rows(batch, _spec(manifest).dimensions, UPSERT_ROWS):
+                    shard.update(UpdateOperation.upsert_points([_point(row) for row in rows]))
 
     def seal(self, release: int) -> None:
         """Optimise, sync to disk, and give the release its final name; a sealed release is left as it is."""
-        from qdrant_edge import CountRequest
-
         if self._sealed(release).exists():
             return
         manifest = self._staged(release)
         with self._writing(release) as shard:
-            shard.optimize()
-            manifest["count"] = shard.count(CountRequest())
-        manifest["engine"] = _engine()
+            manifest |= _finished(shard)
         partial = self._partial(release)
         (partial / _MANIFEST).write_text(json.dumps(manifest))
         sync_tree(partial)
@@ -106,16 +105,21 @@ class EdgeEngine:
         from qdrant_edge import EdgeShard
 
         manifest = self._manifest(release)
-        try:
-            shard = EdgeShard.load(str(self._sealed(release) / _SHARD))
-        except Exception as error:  # the engine raises bare Exception
-            if not self._sealed(release).exists():
-                raise self._missing(release) from error
-            raise ReleaseError(
-                f"release {release} in {self.path} was written by {manifest.get('engine')} and can't be opened by "
-                f"{_engine()} ({error}); roll back to another release or reindex"
-            ) from error
-        return EdgeSearcher(release, shard, _spec(manifest), int(manifest["count"]))
+        while True:
+            try:
+                shard = EdgeShard.load(str(self._shard(release, manifest)))
+                return EdgeSearcher(release, shard, _spec(manifest), int(manifest["count"]))
+            except Exception as error:  # the engine raises bare Exception
+                before, manifest = manifest, self._manifest(release)
+                if manifest != before:  # redacted just now: the points are in another folder
+                    continue
+                raise ReleaseError(
+                    f"release {release} in {self.path} was written by {manifest.get('engine')} and can't be opened by "
+                    f"{_engine()} ({error}); roll back to another release or reindex"
+                ) from error
+
+    def publish(self, release: int) -> None:
+        """Nothing to do: nobody outside follows the files of a release."""
 
     def releases(self) -> list[int]:
         """Return the numbers of all sealed releases, ascending."""
@@ -131,15 +135,68 @@ class EdgeEngine:
                 replace_folder(folder, self.path / f"{folder.name}.dropped")
         self._sweep()
 
-    def _sweep(self) -> None:
-        for leftover in self.path.glob("*.dropped"):
+    def redact(self, release: int, *, forget: Collection[str] = (), readers: Mapping[str, Sequence[str]] = {}) -> int:
+        """Write the release's points to another folder, changed, and exchange the two; see the contract.
+
+        Narrowing copies the files. Forgetting writes them anew, so that no byte of a deleted point gets into them: also
+        when no point of these documents is left in a release that may hold such bytes.
+        """
+        manifest = self._manifest(release)
+        self._sweep(half_built=True)
+        old = self._shard(release, manifest)
+        new = self._sealed(release) / f"{_SHARD}-{int(manifest.get('redactions', 0)) + 2}"
+        kept = {doc_id: groups for doc_id, groups in readers.items() if doc_id not in forget}
+        try:
+            with opened(old) as source:
+                forgotten, narrowed = points_of(source, forget), to_narrow(source, kept)
+                anew = bool(forgotten or (forget and _remnants(manifest)))
+                if not anew and not narrowed:
+                    return 0
+                if anew:
+                    create_shard(new, _spec(manifest).dimensions)
+                    with opened(new) as target:
+                        copy_without(source, target, forget)
+                        target.flush()
+            if not anew:
+                copy_tree(old, new)
+            with opened(new) as target:
+                narrow(target, narrowed, kept)
+                finished = _finished(target)
+                target.flush()
+            with opened(new):
+                pass  # The first opening folds the journals in; no later one changes a file any more.
+        except Exception as error:  # the engine raises bare Exception
+            raise ReleaseError(
+                f"release {release} in {self.path} could not be redacted ({error}); it is as it was. Try again"
+            ) from error
+        sync_tree(new)
+        manifest |= finished | {
+            "shard": new.name,
+            "redactions": int(manifest.get("redactions", 0)) + 1,
+            "remnants": bool(narrowed) or not anew,
+        }
+        replace_file(self._sealed(release) / _MANIFEST, json.dumps(manifest))
+        remove_tree(old)
+        return forgotten + sum(map(len, narrowed.values()))
+
+    def _sweep(self, *, half_built: bool = False) -> None:
+        """Remove what killed processes left: releases that were being dropped, and shards that no release names."""
+        for leftover in (*self.path.glob("*.dropped"), *(self.path.glob("*.partial") if half_built else ())):
             remove_tree(leftover)
+        for release in self.releases():
+            named = self._shard(release, self._manifest(release))
+            for folder in self._sealed(release).iterdir():
+                if folder.is_dir() and folder != named:
+                    remove_tree(folder)
 
     def _sealed(self, release: int) -> Path:
         return self.path / str(release)
 
     def _partial(self, release: int) -> Path:
         return self.path / f"{release}.partial"
+
+    def _shard(self, release: int, manifest: Mapping[str, Any]) -> Path:
+        return self._sealed(release) / str(manifest.get("shard", _SHARD))
 
     def _manifest(self, release: int) -> dict[str, Any]:
         try:
@@ -159,34 +216,12 @@ class EdgeEngine:
         known = ", ".join(map(str, self.releases())) or "none"
         return NotFoundError(f"there is no sealed release {release} in {self.path}; there are: {known}")
 
-    def _create(self, folder: Path, spec: IndexSpec) -> None:
-        from qdrant_edge import EdgeShard, PayloadSchemaType, UpdateOperation
-
-        folder.mkdir()
-        shard = EdgeShard.create(str(folder), _config(spec.dimensions))
-        for name in (*FILTERABLE, "readers"):
-            kind = (
-                PayloadSchemaType.Integer
-                if pa.types.is_integer(POINT_SCHEMA.field(name).type)
-                else PayloadSchemaType.Keyword
-            )
-            shard.update(UpdateOperation.create_field_index(name, kind))
-        shard.flush()
-        shard.close()
-        # The first opening writes the configuration in its final form; no later one changes it any more.
-        EdgeShard.load(str(folder)).close()
-
     @contextmanager
     def _writing(self, release: int) -> Iterator[EdgeShard]:
-        from qdrant_edge import EdgeShard
-
         try:
-            shard = EdgeShard.load(str(self._partial(release) / _SHARD))
-            try:
+            with opened(self._partial(release) / _SHARD) as shard:
                 yield shard
                 shard.flush()
-            finally:
-                shard.close()
         except ReleaseError:
             raise
         except Exception as error:  # the engine raises bare Exception
@@ -196,56 +231,27 @@ class EdgeEngine:
             ) from error
 
 
-def _config(dimensions: int) -> EdgeConfig:
-    from qdrant_edge import (
-        Distance,
-        EdgeConfig,
-        EdgeOptimizersConfig,
-        EdgeSparseVectorParams,
-        EdgeVectorParams,
-        HnswIndexConfig,
-        Modifier,
-    )
+def _finished(shard: EdgeShard) -> dict[str, Any]:
+    """Optimise a shard that is complete, and return what the manifest says about it."""
+    from qdrant_edge import CountRequest
 
-    return EdgeConfig(
-        vectors={DENSE: EdgeVectorParams(size=dimensions, distance=Distance.Dot)},  # unit vectors: dot is cosine
-        sparse_vectors={SPARSE: EdgeSparseVectorParams(modifier=Modifier.Idf)},
-        hnsw_config=HnswIndexConfig(m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=10_000),
-        optimizers=EdgeOptimizersConfig(
-            default_segment_number=1,
-            # In KiB of vectors. Below it a graph would only cost time: such a release is searched exactly.
-            indexing_threshold=max(1, EXACT_POINTS * dimensions * 4 // 1024),
-        ),
-        wal_enabled=False,
-    )
+    shard.optimize()
+    return {"count": shard.count(CountRequest()), "engine": _engine()}
 
 
-def _points(batch: pa.RecordBatch, dimensions: int) -> list[Point]:
-    from qdrant_edge import Point
-    from qdrant_edge import SparseVector as EdgeSparseVector
+def _point(row: PointRow) -> Point:
+    from qdrant_edge import Point, SparseVector
 
-    ids: list[str] = batch.column("chunk_id").to_pylist()
-    dense = batch.column("vector")
-    widths = np.asarray(dense.value_lengths().fill_null(0))
-    if (widths != dimensions).any():
-        row = int(np.argmax(widths != dimensions))
-        raise ReleaseError(
-            f"chunk {ids[row]} has a vector of {widths[row]} numbers, the release holds {dimensions}; "
-            "embed it with the model that the release was staged for"
-        )
-    vectors = np.asarray(dense.flatten()).reshape(len(ids), dimensions).tolist()
-    indices = batch.column("sparse_indices").to_pylist()
-    values = batch.column("sparse_values").to_pylist()
-    columns = [batch.column(name).to_pylist() for name in PAYLOAD]
-    payloads = (dict(zip(PAYLOAD, row, strict=True)) for row in zip(*columns, strict=True))
-    return [
-        Point(point, {DENSE: vector, SPARSE: EdgeSparseVector(terms or [], weights or [])}, payload)
-        for point, vector, terms, weights, payload in zip(ids, vectors, indices, values, payloads, strict=True)
-    ]
+    return Point(row.chunk_id, {DENSE: row.vector, SPARSE: SparseVector(row.indices, row.values)}, row.payload)
 
 
-def _spec(manifest: dict[str, Any]) -> IndexSpec:
+def _spec(manifest: Mapping[str, Any]) -> IndexSpec:
     return IndexSpec(int(manifest["dimensions"]), str(manifest["fingerprint"]))
+
+
+def _remnants(manifest: Mapping[str, Any]) -> bool:
+    """Return whether the files may hold bytes of deleted points; a manifest that doesn't say so is an old one."""
+    return bool(manifest.get("remnants", "shard" not in manifest))
 
 
 def _engine() -> str:

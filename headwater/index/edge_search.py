@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headwater.errors import ReleaseError
-from headwater.index.contract import FILTERABLE, POINT_SCHEMA, Hit, IndexSpec, SearchRequest
-from headwater.index.fusion import rank, reciprocal_rank_fusion
+from headwater.index.contract import Hit, IndexSpec, SearchRequest
+from headwater.index.fusion import TIE_ROWS, Ranking, fuse, settle
+from headwater.index.request import (
+    DENSE,
+    EXACT_POINTS,
+    HNSW_EF,
+    PAYLOAD,
+    SPARSE,
+    can_match,
+    check_vectors,
+    conditions,
+    depth,
+)
 
 if TYPE_CHECKING:
     from qdrant_edge import EdgeShard, Filter, Query, SearchParams
 
-DENSE = "dense"
-SPARSE = "sparse"
-PAYLOAD = [name for name in POINT_SCHEMA.names if name not in ("chunk_id", "vector", "sparse_indices", "sparse_values")]
-"""What is stored beside the vectors; the chunk id is the point's own id."""
-
-EXACT_POINTS = 50_000
-"""Up to this many points the dense search compares all of them: about 2 ms at 384 dimensions and 20,000 points, and the result then depends on the points alone, not on the order in which a graph was built."""
-
-HNSW_EF = 256
-"""Search beam of the graph above that."""
-
-_TIE_ROWS = 16  # fetched beyond what is asked for, to see whether the last place is shared
-_MAX_TIE_ROWS = 4096  # a tie of more points than this is cut where the engine cuts it
 _SCROLL_ROWS = 10_000
 
 
@@ -49,34 +47,23 @@ class EdgeSearcher:
         from qdrant_edge import SparseVector as EdgeSparseVector
 
         condition = _condition(request)
-        if request.limit <= 0 or (request.readers is not None and not request.readers):
+        check_vectors(request, self._spec.dimensions, self.release)
+        if not can_match(request):
             return []
-        both = request.dense is not None and request.sparse is not None
-        depth = max(request.limit, request.candidates) if both else request.limit
-        rankings = []
+        rows = depth(request)
+        rankings: list[Ranking] = []
         if request.dense is not None:
-            if request.dense.shape != (self._spec.dimensions,):
-                raise ReleaseError(
-                    f"the query vector has shape {request.dense.shape}, release {self.release} holds "
-                    f"{self._spec.dimensions} dimensions; embed the query with the model that made the release"
-                )
             nearest = SearchParams(exact=self._count <= EXACT_POINTS, hnsw_ef=HNSW_EF)
-            rankings.append(
-                self._ranking(Query.Nearest(request.dense.tolist(), using=DENSE), condition, depth, nearest)
-            )
+            rankings.append(self._ranking(Query.Nearest(request.dense.tolist(), using=DENSE), condition, rows, nearest))
         if request.sparse is not None:
             if len(request.sparse.indices):
                 terms = EdgeSparseVector(request.sparse.indices.tolist(), request.sparse.values.tolist())
                 # The empty filter makes the engine count living points only: else deleted ones weigh until a merge.
                 living = SearchParams(idf=IdfParams(Filter()))
-                rankings.append(self._ranking(Query.Nearest(terms, using=SPARSE), condition, depth, living))
+                rankings.append(self._ranking(Query.Nearest(terms, using=SPARSE), condition, rows, living))
             else:
                 rankings.append(([], []))  # nothing but stop words: no point matches
-        if not rankings:
-            raise ReleaseError("a search needs a dense vector, a sparse vector, or both")
-        ids, scores = (
-            rankings[0] if len(rankings) == 1 else reciprocal_rank_fusion((ids for ids, _ in rankings), request.rrf_k)
-        )
+        ids, scores = fuse(rankings, request.rrf_k)
         payloads = self._payloads(ids[: request.limit])
         return [
             Hit(point, score, payloads[point]) for point, score in zip(ids, scores, strict=True) if point in payloads
@@ -113,20 +100,15 @@ class EdgeSearcher:
         if shard is not None:
             shard.close()
 
-    def _ranking(
-        self, query: Query, condition: Filter | None, depth: int, params: SearchParams
-    ) -> tuple[list[str], list[float]]:
+    def _ranking(self, query: Query, condition: Filter | None, rows: int, params: SearchParams) -> Ranking:
         from qdrant_edge import QueryRequest
 
-        rows = depth + _TIE_ROWS
-        while True:
-            request = QueryRequest(limit=rows, query=query, filter=condition, params=params, with_payload=False)
+        def fetch(limit: int) -> Ranking:
+            request = QueryRequest(limit=limit, query=query, filter=condition, params=params, with_payload=False)
             points = self._call("query", request)
-            ids, scores = rank([str(point.id) for point in points], [point.score for point in points])
-            settled = len(points) < rows or scores[depth - 1] != scores[-1]
-            if settled or rows >= depth + _MAX_TIE_ROWS:
-                return ids[:depth], scores[:depth]
-            rows = depth + 4 * (rows - depth)
+            return [str(point.id) for point in points], [point.score for point in points]
+
+        return settle(fetch(rows + TIE_ROWS), rows, fetch)
 
     def _payloads(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, dict[str, Any]]:
         if not ids:
@@ -155,24 +137,5 @@ class EdgeSearcher:
 def _condition(request: SearchRequest) -> Filter | None:
     from qdrant_edge import FieldCondition, Filter, MatchAny
 
-    wanted: list[tuple[str, Sequence[Any]]] = [(name, _values(name, value)) for name, value in request.filters.items()]
-    if request.readers is not None:
-        wanted.append(("readers", sorted(request.readers)))
-    return (
-        Filter(must=[FieldCondition(name, match=MatchAny(list(values))) for name, values in wanted]) if wanted else None
-    )
-
-
-def _values(name: str, value: Any) -> Sequence[Any]:
-    if name not in FILTERABLE:
-        raise ReleaseError(f"can't filter on {name!r}; filter on one of: {', '.join(FILTERABLE)}")
-    values = [value] if isinstance(value, str | int) else value
-    kind = int if name == "page" else str
-    if (
-        isinstance(values, Mapping)
-        or not isinstance(values, Sequence)
-        or not values
-        or not all(type(item) is kind for item in values)
-    ):
-        raise ReleaseError(f"the filter on {name!r} must be one {kind.__name__} or a list of them")
-    return values
+    wanted = conditions(request)
+    return Filter(must=[FieldCondition(name, match=MatchAny(values)) for name, values in wanted]) if wanted else None

@@ -39,6 +39,15 @@ def replace_folder(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Give ``path`` the content ``text`` in one step, durably: readers see the old content or the new."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    _sync(new)
+    new.replace(path)
+    _sync(path.parent)
+
+
 def remove_tree(folder: Path) -> None:
     """Remove ``folder`` and all it holds; a missing folder is no error."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -8,17 +8,26 @@ another top 10 for 49 of 50 queries, this one for none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+Ranking: TypeAlias = tuple[list[str], list[float]]
+"""Chunk ids and their scores, best first."""
 
 TIE_TOLERANCE = 2e-6
 """Relative distance up to which neighbouring scores count as equal: above the noise of float32 sums (measured
 1e-6 absolute at BM25 scores of about 10), far below any difference that means something."""
 
+TIE_ROWS = 16
+"""Rows fetched beyond what is asked for, to see whether the last place is shared."""
 
-def rank(ids: Sequence[str], scores: Sequence[float]) -> tuple[list[str], list[float]]:
+_MAX_TIE_ROWS = 4096  # a tie of more points than this is cut where the engine cuts it
+
+
+def rank(ids: Sequence[str], scores: Sequence[float]) -> Ranking:
     """Return ids and scores, best first; scores within the tolerance become one score, and its ids are in order."""
     values = np.asarray(scores, dtype=np.float64)
     order = np.argsort(-values, kind="stable").tolist()
@@ -28,7 +37,28 @@ def rank(ids: Sequence[str], scores: Sequence[float]) -> tuple[list[str], list[f
     return [ids[order[place]] for place in placed], [leader[groups[place]] for place in placed]
 
 
-def reciprocal_rank_fusion(rankings: Iterable[Sequence[str]], k: int) -> tuple[list[str], list[float]]:
+def settle(first: Ranking, depth: int, fetch: Callable[[int], Ranking]) -> Ranking:
+    """Rank the best ``depth`` points, fetching more for as long as the last place is shared with one not fetched.
+
+    ``first`` is what the engine returned for ``depth + TIE_ROWS`` rows; ``fetch(rows)`` asks it for more. Both in the
+    engine's own order.
+    """
+    found, rows = first, depth + TIE_ROWS
+    while True:
+        ids, scores = rank(*found)
+        settled = len(found[0]) < rows or scores[depth - 1] != scores[-1]
+        if settled or rows >= depth + _MAX_TIE_ROWS:
+            return ids[:depth], scores[:depth]
+        rows = depth + 4 * (rows - depth)
+        found = fetch(rows)
+
+
+def fuse(rankings: Sequence[Ranking], k: int) -> Ranking:
+    """Return the only ranking as it is, or several fused by :func:`reciprocal_rank_fusion`."""
+    return rankings[0] if len(rankings) == 1 else reciprocal_rank_fusion((ids for ids, _ in rankings), k)
+
+
+def reciprocal_rank_fusion(rankings: Iterable[Sequence[str]], k: int) -> Ranking:
     """Return ids and fused scores, best first: the sum of ``1 / (k + rank)``, ranks from 1 (Cormack et al. 2009)."""
     fused: dict[str, float] = {}
     for ranking in rankings:

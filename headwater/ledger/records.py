@@ -16,6 +16,10 @@ class ReleaseInfo:
 
     ``table_versions`` maps a lake table to the Delta version it was built from; ``checks`` are the gate's checks
     (the fields of :class:`headwater.reports.GateCheck`); ``reason`` says why it is in its state.
+
+    ``settings`` is what a reader needs to search the release. ``readers_version`` is the Delta version of
+    ``source_objects`` up to which permission changes have reached it. ``redacted``: its points were changed in place,
+    so a release staged from it must be compared with what the engine holds, not with the manifest.
     """
 
     corpus: str
@@ -29,6 +33,48 @@ class ReleaseInfo:
     table_versions: Mapping[str, int]
     counts: Mapping[str, int]
     checks: tuple[Mapping[str, Any], ...]
+    settings: Mapping[str, Any]
+    readers_version: int | None
+    redacted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What a reader follows: the live release (None before the first), and a number that grows when releases that
+    may be open were changed in place."""
+
+    live: int | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The release that a rollback went to, why and when (UTC); while there is one, nothing else goes live by itself."""
+
+    release: int
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureRecord:
+    """One erased document: the tombstone of its object, and the receipt of what was removed.
+
+    ``etag``, ``size`` and ``last_modified`` are the object's as it was listed when it was erased, None where unknown.
+    ``lifted_at`` is when the object was found gone or changed, so that its key may be indexed again.
+    """
+
+    id: str
+    corpus: str
+    key: str
+    doc_id: str
+    revision: str | None
+    etag: str | None
+    size: int | None
+    last_modified: datetime | None
+    receipt: Mapping[str, Any]
+    erased_at: datetime
+    lifted_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

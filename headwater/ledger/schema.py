@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision of the newest migration; written down so that opening a current ledger needs no Alembic."""
 
 
@@ -46,6 +46,14 @@ corpora = sa.Table(
     sa.Column("last_release", sa.Integer, nullable=False),
     # The pointer that decides what readers see.
     sa.Column("live", sa.Integer, nullable=True),
+    # Counts the times that releases changed in place: whoever holds one open reopens it.
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
+    # The release that a rollback went to; while it is set, nothing else goes live by itself.
+    sa.Column("pinned", sa.Integer, nullable=True),
+    sa.Column("pin_reason", sa.Text, nullable=True),
+    sa.Column("pinned_at", UtcDateTime, nullable=True),
+    # Digest of the bucket listing that the last finished reindex worked on.
+    sa.Column("applied_listing", sa.Text, nullable=True),
 )
 
 releases = sa.Table(
@@ -62,6 +70,38 @@ releases = sa.Table(
     sa.Column("table_versions", sa.JSON, nullable=False),
     sa.Column("counts", sa.JSON, nullable=False),
     sa.Column("checks", sa.JSON, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("readers_version", sa.Integer, nullable=True),
+    sa.Column("redacted", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("corpus", sa.String(200), primary_key=True),
+    # The fencing token: only ever grows, so a writer that was taken over can be told from its successor.
+    sa.Column("token", sa.Integer, nullable=False),
+    # None when nobody holds the lease.
+    sa.Column("holder", sa.Text, nullable=True),
+    sa.Column("expires_at", UtcDateTime, nullable=True),
+)
+
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("corpus", sa.String(200), nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("doc_id", sa.String(64), nullable=False),
+    sa.Column("revision", sa.Text, nullable=True),
+    # The object as it was listed when it was erased; None where it was not.
+    sa.Column("etag", sa.Text, nullable=True),
+    sa.Column("size", sa.BigInteger, nullable=True),
+    sa.Column("last_modified", UtcDateTime, nullable=True),
+    sa.Column("receipt", sa.JSON, nullable=False),
+    sa.Column("erased_at", UtcDateTime, nullable=False),
+    sa.Column("lifted_at", UtcDateTime, nullable=True),
+    sa.Index("erasures_by_corpus", "corpus", "key"),
 )
 
 answers = sa.Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,34 @@ def privacy_stage(policy: PrivacyPolicy) -> Stage:
         data=ANONYMIZED,
         function="headwater.stages.anonymized_documents:anonymize_rows",
         batch_rows=16,
+        warm_up=privacy_warm_up(policy),
     )
+
+
+def privacy_warm_up(policy: PrivacyPolicy) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the warm-up of stages that look for personal data: they can share their workers."""
+    if not policy.enabled:
+        return None
+    arguments = {"language": policy.language, "spacy_model": policy.spacy_model}
+    return "headwater.stages.anonymized_documents:warm_up", arguments
+
+
+def warm_up(language: str, spacy_model: str | None) -> None:
+    """Load Presidio and spaCy, in a process that does nothing else.
+
+    Both take torch and transformers along where they find them, which is four fifths of the time (5.0 of 6.0 s) and
+    400 MiB; only spaCy's transformer pipelines need them.
+    """
+    from headwater.privacy.pipeline import find_pipeline
+
+    pipeline = find_pipeline(language, spacy_model)
+    if pipeline is None or not pipeline.label.split()[0].endswith("_trf"):
+        for name in ("torch", "transformers"):
+            if name not in sys.modules:
+                sys.modules[name] = None  # type: ignore[assignment]
+    from headwater.privacy.engine import load_engine
+
+    load_engine(language, spacy_model)
 
 
 def anonymize_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:

@@ -16,6 +16,13 @@ _DESCRIPTIONS: dict[str, str] = {
     "size": "Size of the object in bytes.",
     "etag": "ETag that the store gave.",
     "last_modified": "When the object was last written, UTC.",
+    "sidecar": "The permissions file beside the object that `readers` was read from; null without one.",
+    "modified": "When the object was last written, UTC.",
+    "since": "When this end state was first reached for this revision, UTC.",
+    "chunks": "Number of the document's chunks.",
+    "requeued": "When and why the object was asked to be processed again.",
+    "source_fingerprint": "Fingerprint of the row of source_objects that the receipt is about.",
+    "path": "Path of the file beside the bucket.",
     "readers": "Groups that may read the document; * is everyone.",
     "text": "The text at this stage.",
     "elements": "Kind, page, section path and character span of every piece of the text.",
@@ -64,6 +71,8 @@ _DESCRIPTIONS: dict[str, str] = {
     "vector": "Dense vector of unit length.",
     "sparse_indices": "Term ids of the BM25 vector.",
     "sparse_values": "Term weights of the BM25 vector.",
+    "findings": "Pieces of personal data found in the chunk.",
+    "entities": "Number of findings by kind of personal data, as JSON.",
     "release": "Number of the release.",
     "figures": "Measured figures, as JSON.",
     "questions": "Rank of the right passage by golden question, as JSON.",
@@ -74,14 +83,15 @@ SAMPLED: dict[str, tuple[str, ...]] = {
     "parsed_documents": ("doc_id", "state", "reason", "content_type", "pages", "parser"),
     "quality_documents": ("doc_id", "state", "reason", "language", "words", "duplicate_line_share", "vowel_share"),
     "deduplicated_documents": ("doc_id", "state", "reason", "survivor", "similarity", "removed_paragraphs"),
-    "anonymized_documents": ("doc_id", "state", "reason", "title", "replacements"),
-    "chunks": ("id", "doc_id", "section", "page", "tokens", "text"),
+    "anonymized_documents": ("doc_id", "state", "reason", "replacements"),
+    "chunks": ("id", "doc_id", "page", "start", "end", "tokens"),
     "embeddings": ("id", "doc_id", "state", "reason", "tokens", "start", "end"),
     "index_candidate": ("id", "doc_id", "fingerprint"),
     "retrieval_evaluation": ("release", "figures"),
     "live_release": (),
 }
-"""Columns shown in a sample, by stage: none with text before ``anonymized_documents``."""
+"""Columns shown in a sample, by stage: none with text, because Dagster keeps what it is shown for ever, and an erasure
+doesn't reach it."""
 
 
 def describe_columns(schema: pa.Schema) -> list[tuple[str, str, str]]:

@@ -1,19 +1,21 @@
-"""How well a release finds what it should: known items, and the golden set where there is one.
+"""How well a release finds what it should: known items, the golden set where there is one, and a canary.
 
 Golden questions are labelled by document and quote, so labels survive re-chunking. Known-item queries are taken
 from the release's own chunks: a sentence of a chunk must find that chunk's document. They catch a broken index
-(missing or foreign vectors, a wrong model), not a bad one.
+(missing or foreign vectors, a wrong model), not a bad one. The canary embeds a few chunks anew and compares them
+with the vectors that the release holds.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -27,7 +29,7 @@ from headwater.types import Passage
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _DEPTH = 10
 """Passages looked at per question; the usual depth of a RAG prompt."""
 
@@ -35,7 +37,7 @@ _MIN_QUERY_WORDS = 5
 _MAX_QUERY_WORDS = 25
 
 FIGURES = pa.schema([("release", pa.int64()), ("figures", pa.string()), ("questions", pa.string())])
-"""One row per evaluated release: figures as JSON, and per golden question the rank of its quote (null: not found)."""
+"""One row per evaluated release: its figures and its golden questions' results, both as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,19 @@ class GoldenQuestion:
     id: str
     question: str
     answers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of one release, and what became of each golden question.
+
+    ``ranks`` maps an answerable question to the rank (from 1) of the first passage that holds its quote, None when
+    the first ten don't; ``refused`` maps a question without an answer to whether it was refused.
+    """
+
+    figures: Mapping[str, Any]
+    ranks: Mapping[str, int | None]
+    refused: Mapping[str, bool]
 
 
 def read_golden(path: Path) -> list[GoldenQuestion]:
@@ -69,21 +84,42 @@ def read_golden(path: Path) -> list[GoldenQuestion]:
     return questions
 
 
-def evaluate_release(corpus: Corpus, release: int, table: Table, embeddings: Table) -> tuple[dict[str, Any], bool]:
-    """Return the figures of a release, and whether they were computed now or read from ``table``."""
+def gain(rank: int | None) -> float:
+    """Return nDCG@10 of a question with one relevant passage at ``rank`` (Järvelin and Kekäläinen 2002)."""
+    return 1 / math.log2(rank + 1) if rank else 0.0
+
+
+def evaluate_release(corpus: Corpus, release: int) -> tuple[Evaluation, bool]:
+    """Return the evaluation of a release, and whether it was computed now or read from the lake."""
     policy = corpus.policy.gate
-    golden = read_golden(Path(policy.golden)) if policy.golden else []
+    table = corpus.tables.retrieval_evaluation
+    golden, gone = _answerable(corpus, release, read_golden(Path(policy.golden)) if policy.golden else [])
     fingerprint = _fingerprint(corpus, release, policy, golden)
     if table.exists() and table.same_schema():
-        stored = table.scan().filter(pl.col("fingerprint") == fingerprint).select("figures").collect()
+        stored = table.scan().filter(pl.col("fingerprint") == fingerprint).select("figures", "questions").collect()
         if stored.height:
-            return dict(json.loads(stored["figures"][0])), False
-    figures: dict[str, Any] = _known_items(corpus, release, policy.known_item_queries, embeddings)
+            questions = json.loads(stored["questions"][0])
+            return Evaluation(json.loads(stored["figures"][0]), questions["ranks"], questions["refused"]), False
+    figures = _known_items(corpus, release, policy.known_item_queries) | _canary(corpus, release, policy.canary_chunks)
     ranks: dict[str, int | None] = {}
+    refused: dict[str, bool] = {}
     if golden:
-        figures |= _golden(corpus, release, golden, ranks)
-    _store(table, release, fingerprint, figures, ranks)
-    return figures, True
+        figures |= _golden(corpus, release, golden, ranks, refused) | {"golden_without_document": gone}
+    evaluation = Evaluation(figures, ranks, refused)
+    _store(table, release, fingerprint, evaluation)
+    return evaluation, True
+
+
+def _answerable(
+    corpus: Corpus, release: int, golden: Sequence[GoldenQuestion]
+) -> tuple[list[GoldenQuestion], list[str]]:
+    """Return the questions to ask, and the ids of those whose every labelled document has left the bucket."""
+    if not golden:
+        return [], []
+    version = corpus.ledger.release(corpus.name, release).table_versions["source_objects"]
+    listed = set(corpus.tables.source_objects.read(["key"], version)["key"])
+    gone = [q.id for q in golden if q.answers and not any(key in listed for key, _ in q.answers)]
+    return [q for q in golden if q.id not in set(gone)], gone
 
 
 def _fingerprint(corpus: Corpus, release: int, policy: GatePolicy, golden: Sequence[GoldenQuestion]) -> str:
@@ -91,26 +127,26 @@ def _fingerprint(corpus: Corpus, release: int, policy: GatePolicy, golden: Seque
     asked = digest_bytes(json.dumps([(g.id, g.question, g.answers) for g in golden]).encode())
     settings = (
         policy.known_item_queries,
+        policy.canary_chunks,
         corpus.policy.index.model_dump_json(),
         corpus.policy.answer.model_dump_json(),
     )
     return digest(CODE_VERSION, release, info.created_at.isoformat(), asked, *settings)
 
 
-def _known_items(corpus: Corpus, release: int, count: int, embeddings: Table) -> dict[str, Any]:
-    """Ask for a sentence of each of ``count`` chunks, chosen by their id's hash so that the choice is stable."""
+def _sample(corpus: Corpus, release: int, count: int) -> list[str]:
+    """Return chunk ids of the release in the order of their hashes, so that the choice is stable."""
     version = corpus.ledger.release(corpus.name, release).table_versions["embeddings"]
-    chosen = (
-        embeddings.scan(version)
-        .filter(pl.col("state") == "ok")
-        .select("id")
-        .collect()
-        .with_columns(pl.col("id").map_elements(digest, return_dtype=pl.String).alias("order"))
-        .sort("order")
-        .head(count * 3)["id"]
-        .to_list()
-    )
-    rows = embeddings.scan(version).filter(pl.col("id").is_in(chosen)).select("id", "doc_id", "text").collect()
+    ids = corpus.tables.embeddings.scan(version).filter(pl.col("state") == "ok").select("id").collect()["id"]
+    return sorted(ids, key=digest)[:count]
+
+
+def _known_items(corpus: Corpus, release: int, count: int) -> dict[str, Any]:
+    """Ask for a sentence of each of ``count`` chunks."""
+    version = corpus.ledger.release(corpus.name, release).table_versions["embeddings"]
+    chosen = _sample(corpus, release, count * 3)
+    embeddings = corpus.tables.embeddings.scan(version)
+    rows = embeddings.filter(pl.col("id").is_in(chosen)).select("id", "doc_id", "text").collect()
     by_id = {row["id"]: row for row in rows.iter_rows(named=True)}
     asked = found = 0
     for name in chosen:
@@ -130,24 +166,40 @@ def known_item_query(text: str) -> str | None:
     return " ".join(longest[:_MAX_QUERY_WORDS]) if len(longest) >= _MIN_QUERY_WORDS else None
 
 
+def _canary(corpus: Corpus, release: int, count: int) -> dict[str, Any]:
+    """Embed ``count`` chunks anew; the figure is the lowest cosine with the vector that the release holds."""
+    version = corpus.ledger.release(corpus.name, release).table_versions["chunks"]
+    chosen = _sample(corpus, release, count)
+    texts = corpus.tables.chunks.scan(version).filter(pl.col("id").is_in(chosen)).select("id", "embedded").collect()
+    with corpus.searcher(release) as searcher:
+        held = {hit.chunk_id: hit.payload["vector"] for hit in searcher.retrieve(chosen, with_vectors=True)}
+    known = texts.filter(pl.col("id").is_in(list(held)))
+    if known.is_empty():
+        return {"canary_chunks": 0, "canary_cosine": 1.0 if not count or texts.is_empty() else 0.0}
+    fresh = corpus.embedder_of(release).encode_documents(known["embedded"].to_list())
+    stored = np.stack([held[name] for name in known["id"]])
+    cosines = np.einsum("ij,ij->i", fresh, stored) if fresh.shape == stored.shape else np.zeros(1)
+    return {"canary_chunks": known.height, "canary_cosine": float(cosines.min())}
+
+
 def _golden(
-    corpus: Corpus, release: int, golden: Sequence[GoldenQuestion], ranks: dict[str, int | None]
+    corpus: Corpus,
+    release: int,
+    golden: Sequence[GoldenQuestion],
+    ranks: dict[str, int | None],
+    refused: dict[str, bool],
 ) -> dict[str, Any]:
-    """Search and answer every golden question; ``ranks`` gets the rank (from 1) of the first right passage."""
-    ndcg: list[float] = []
-    refused_rightly = answered = cited_rightly = 0
-    unanswerable = [question for question in golden if not question.answers]
+    """Search and answer every golden question, noting what became of each in ``ranks`` and ``refused``."""
+    answered = cited_rightly = 0
     for question in golden:
-        passages = corpus.search_as(None, question.question, _DEPTH, release=release)
-        answer, _ = corpus.answer_as(None, question.question, release=release)
+        answer, passages = corpus.answer_as(None, question.question, release=release)
         if not question.answers:
-            refused_rightly += answer.refused
+            refused[question.id] = answer.refused
             continue
-        relevant = [_holds(passage, question) for passage in passages]
+        if corpus.policy.answer.passages < _DEPTH:
+            passages = corpus.search_as(None, question.question, _DEPTH, release=release)
+        relevant = [_holds(passage, question) for passage in passages[:_DEPTH]]
         ranks[question.id] = relevant.index(True) + 1 if any(relevant) else None
-        first = ranks[question.id]
-        # nDCG with one relevant passage.
-        ndcg.append(1 / math.log2(first + 1) if first else 0.0)
         if not answer.refused:
             answered += 1
             keys = {citation.key for sentence in answer.sentences for citation in sentence.citations}
@@ -158,10 +210,10 @@ def _golden(
         "golden_questions": len(golden),
         "golden_recall_at_5": sum(rank <= 5 for rank in found) / asked,
         "golden_recall_at_10": len(found) / asked,
-        "golden_ndcg_at_10": sum(ndcg) / asked,
+        "golden_ndcg_at_10": sum(map(gain, found)) / asked,
         "answered_share": answered / asked,
         "right_document_cited": cited_rightly / max(answered, 1),
-        "refusal_accuracy": refused_rightly / len(unanswerable) if unanswerable else 1.0,
+        "refusal_accuracy": sum(refused.values()) / len(refused) if refused else 1.0,
     }
 
 
@@ -181,7 +233,7 @@ def _holds(passage: Passage, question: GoldenQuestion) -> bool:
     return False
 
 
-def _store(table: Table, release: int, fingerprint: str, figures: dict[str, Any], ranks: dict[str, int | None]) -> None:
+def _store(table: Table, release: int, fingerprint: str, evaluation: Evaluation) -> None:
     from headwater.driver import change_batches
 
     row = {
@@ -192,8 +244,8 @@ def _store(table: Table, release: int, fingerprint: str, figures: dict[str, Any]
         "reason": "ok",
         "error": None,
         "release": release,
-        "figures": json.dumps(figures),
-        "questions": json.dumps(ranks),
+        "figures": json.dumps(dict(evaluation.figures)),
+        "questions": json.dumps({"ranks": dict(evaluation.ranks), "refused": dict(evaluation.refused)}),
     }
     batches = pa.Table.from_pylist([row], schema=table.schema).to_batches()
     if table.exists() and table.same_schema():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -50,10 +51,13 @@ def build_candidate(
     ledger: Ledger,
     versions: Mapping[str, int],
     progress: Progress,
+    *,
+    settings: Mapping[str, Any],
+    lease: int | None = None,
 ) -> tuple[int | None, StageReport]:
     """Build the candidate release; return its number, or live's (or None) when nothing differs, and the report.
 
-    Raises ReleaseError when the engine fails; the live release is never touched.
+    ``settings`` is what a reader needs to search it, ``lease`` the token under which the ledger is written. Raises ReleaseError when the engine fails; the live release is never touched.
     """
     started = time.perf_counter()
     _discard_unfinished(corpus, engine, ledger)
@@ -64,15 +68,16 @@ def build_candidate(
     releases = {release.number: release for release in ledger.releases(corpus)}
     live = releases.get(ledger.live(corpus) or -1)
     same = _same_release(releases, live, engine, spec, inputs.manifest, wanted)
+    _discard_superseded(corpus, engine, ledger, same)
     counts = {"points": wanted.height, "documents": wanted["doc_id"].n_unique()}
     if same is not None:
         if same is not live and same.state != "candidate":
-            ledger.set_state(corpus, same.number, "candidate")
+            ledger.set_state(corpus, same.number, "candidate", lease=lease)
         report = _report(wanted, 0, 0, manifest_version, counts | {"release": same.number}, started)
         progress.finish(report)
         return same.number, report
     parent = live if live is not None and live.spec == spec.fingerprint and live.number in engine.releases() else None
-    before = _points(inputs.manifest, parent)
+    before = _held(engine, inputs.manifest, parent)
     upserts, deletes = _diff(wanted, before)
     progress.start(STAGE, len(upserts))
     number = ledger.create_release(
@@ -81,11 +86,13 @@ def build_candidate(
         spec=spec.fingerprint,
         table_versions={**versions, inputs.manifest.name: manifest_version},
         counts=counts | {"upserted": len(upserts), "deleted": len(deletes)},
+        settings=settings,
+        lease=lease,
     )
     engine.stage(number, parent.number if parent else None, spec)
     engine.apply(number, _batches(inputs.embeddings, upserts, documents, progress), _slices(deletes))
     engine.seal(number)
-    ledger.set_state(corpus, number, "candidate")
+    ledger.set_state(corpus, number, "candidate", lease=lease)
     details = counts | {"release": number, "parent": parent.number if parent else None, "upserted": len(upserts)}
     report = _report(wanted, len(upserts), len(deletes), manifest_version, details, started)
     progress.finish(report)
@@ -98,6 +105,14 @@ def _discard_unfinished(corpus: str, engine: ReleaseEngine, ledger: Ledger) -> N
         if release.state == "building":
             engine.drop(release.number)
             ledger.set_state(corpus, release.number, "dropped", reason="The run that built it did not finish.")
+
+
+def _discard_superseded(corpus: str, engine: ReleaseEngine, ledger: Ledger, wanted: ReleaseInfo | None) -> None:
+    """Drop candidates that are not what is wanted any more: there is one candidate at a time."""
+    for release in ledger.releases(corpus):
+        if release.state in _REUSABLE and (wanted is None or release.number != wanted.number):
+            ledger.set_state(corpus, release.number, "dropped", reason="A later reindex found the bucket changed.")
+            engine.drop(release.number)
 
 
 def _documents(inputs: IndexInputs) -> pl.DataFrame:
@@ -127,7 +142,7 @@ def _wanted(embeddings: Table, documents: pl.DataFrame) -> pl.DataFrame:
 
 def _declare(manifest: Table, wanted: pl.DataFrame) -> None:
     """Bring the manifest up to date with the wanted points."""
-    have = _points(manifest, None) if not manifest.exists() else manifest.read(["id", "fingerprint"])
+    have = manifest.read(["id", "fingerprint"])
     upserts, deletes = _diff(wanted, have)
     if manifest.exists() and not upserts and not deletes:
         return
@@ -141,11 +156,22 @@ def _declare(manifest: Table, wanted: pl.DataFrame) -> None:
         manifest.replace(batches)
 
 
-def _points(manifest: Table, release: ReleaseInfo | None) -> pl.DataFrame:
-    """Return id and fingerprint of a release's points; none without a release."""
+def _held(engine: ReleaseEngine, manifest: Table, release: ReleaseInfo | None) -> pl.DataFrame:
+    """Return id and fingerprint of a release's points; none without a release.
+
+    What the manifest wanted is what the engine holds, unless the release was changed in place since.
+    """
+    schema = {"id": pl.String, "fingerprint": pl.String}
     if release is None:
-        return pl.DataFrame(schema={"id": pl.String, "fingerprint": pl.String})
-    return manifest.read(["id", "fingerprint"], release.table_versions[manifest.name])
+        return pl.DataFrame(schema=schema)
+    if not release.redacted:
+        return manifest.read(["id", "fingerprint"], release.table_versions[manifest.name])
+    searcher = engine.open(release.number)
+    try:
+        held = searcher.fingerprints()
+    finally:
+        searcher.close()
+    return pl.DataFrame({"id": list(held), "fingerprint": list(held.values())}, schema=schema)
 
 
 def _diff(wanted: pl.DataFrame, have: pl.DataFrame) -> tuple[dict[str, str], list[str]]:
@@ -169,7 +195,7 @@ def _same_release(
     others = sorted((r for r in releases.values() if r.state in _REUSABLE), key=lambda r: -r.number)
     for release in ([live] if live else []) + others:
         if release.number in sealed and release.spec == spec.fingerprint:
-            upserts, deletes = _diff(wanted, _points(manifest, release))
+            upserts, deletes = _diff(wanted, _held(engine, manifest, release))
             if not upserts and not deletes:
                 return release
     return None

@@ -38,12 +38,16 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
         timeout=policy.timeout_seconds,
         memory_mb=policy.memory_mb,
         ephemeral={"_uri": uri},
+        warm_up=(
+            "headwater.stages.parsed_documents:warm_up",
+            {"sentence_model": policy.sentence_model},
+        ),
     )
 
 
-def warm_up(parameters: Mapping[str, Any]) -> None:
+def warm_up(sentence_model: str | None) -> None:
     """Import the parsers, before the worker's memory limit is set."""
-    parsing.prepare_worker(_policy(parameters))
+    parsing.prepare_worker(ParsePolicy(sentence_model=sentence_model))
 
 
 def _policy(parameters: Mapping[str, Any]) -> ParsePolicy:

@@ -1,64 +1,9 @@
 "use strict";
-// Documents are hostile: everything that comes from one enters the page through textContent.
 
 const AROUND = 3000; // characters loaded before and after a citation, and with each "show more"
-const TOKEN_KEY = "headwater-token";
-const byId = (id) => document.getElementById(id);
 const shown = { citation: null, corpus: "", release: 0, start: 0, end: 0, length: 0, text: [], opener: null };
 let asked = 0; // a later question's answer must not be overwritten by an earlier one that took longer
 let opened = 0;
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function say(text, bad = false) {
-  byId("status").textContent = text;
-  byId("status").classList.toggle("bad", bad);
-}
-
-async function call(path, body) {
-  const headers = { Accept: "application/json" };
-  const token = sessionStorage.getItem(TOKEN_KEY);
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const options = { headers };
-  if (body) {
-    options.method = "POST";
-    options.body = JSON.stringify(body);
-    headers["Content-Type"] = "application/json";
-  }
-  const response = await fetch(path, options).catch(() => {
-    throw new Error("The service can't be reached.");
-  });
-  const answer = await response.json().catch(() => ({}));
-  if (response.status === 401) {
-    sessionStorage.removeItem(TOKEN_KEY);
-    byId("token-form").hidden = false;
-    byId("token").focus();
-  }
-  if (!response.ok) throw new Error(answer.detail || `The service answered ${response.status}.`);
-  return answer;
-}
-
-async function loadCorpora() {
-  try {
-    const { corpora } = await call("/v1/corpora");
-    byId("corpus").replaceChildren(
-      ...corpora.map((corpus) => {
-        const option = element("option", "", corpus.live === null ? `${corpus.name} (nothing live yet)` : corpus.name);
-        option.value = corpus.name;
-        option.title = corpus.description;
-        return option;
-      }),
-    );
-    say(corpora.length ? "" : "There are no corpora yet.");
-  } catch (error) {
-    say(error.message, true);
-  }
-}
 
 function where(source) {
   const parts = [source.title, ...source.section.filter((name) => name !== source.title)];
@@ -224,17 +169,10 @@ byId("question").addEventListener("keydown", (event) => {
     ask(false);
   }
 });
-byId("token-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(TOKEN_KEY, byId("token").value.trim());
-  byId("token").value = "";
-  byId("token-form").hidden = true;
-  loadCorpora();
-});
 byId("earlier").addEventListener("click", () => more(true));
 byId("later").addEventListener("click", () => more(false));
 byId("close").addEventListener("click", close);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") close();
 });
-loadCorpora();
+startPage(loadCorpora);

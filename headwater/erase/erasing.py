@@ -1,0 +1,220 @@
+"""The order in which a document is erased, each step of which may be repeated.
+
+First a tombstone, so that a reindex can't bring the document back halfway; then what people can see (releases), then
+what is stored (lake, cache, answers), then the proof and the receipt.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headwater.embedding.cache import forget
+from headwater.erase.plan import Plan, plan_file, unfinished
+from headwater.erase.probes import Probes, choose
+from headwater.erase.records import ErasureReceipt, Removed, Verification
+from headwater.erase.swap import rewrite_lake
+from headwater.erase.traces import Traces, collect, copies, shared_hashes
+from headwater.erase.verify import look_for, points_held
+from headwater.errors import NotFoundError, SourceError
+from headwater.hashing import digest, document_id
+from headwater.lease import Lease, corpus_lease
+from headwater.reports import NoProgress, Progress
+from headwater.source.keys import KeyFilter
+from headwater.source.listed import Listed
+from headwater.source.listing import list_objects
+
+if TYPE_CHECKING:
+    from headwater.corpus import Corpus
+
+STAGE = "erase"
+_STEPS = 6
+
+
+def erase(corpus: Corpus, key: str, *, reason: str, progress: Progress | None = None) -> ErasureReceipt:
+    """Erase the document at ``key``, and return the receipt that the ledger keeps.
+
+    The object in the bucket is not touched; while it is listed as it is now, it is not indexed again. Erasing what is
+    erased already gives the receipt of that. ``receipt.verified.found`` is 0 when nothing was left anywhere; otherwise
+    the receipt names the places, and erasing again tries again.
+
+    Raises NotFoundError when the corpus never had such a document, LeaseError while a reindex runs, LakeError when
+    another process keeps the ledger's old state open.
+    """
+    told = progress or NoProgress()
+    doc_id = document_id(corpus.name, key)
+    with _lease(corpus) as lease:
+        _finish(corpus, lease, told)
+        before = [plan for plan in unfinished(corpus.tables.path) if plan.doc_id == doc_id]
+        traces = collect(corpus.tables, doc_id)
+        points = points_held(corpus, sorted(traces.chunk_ids))
+        if not before and traces.only_tombstones and not any(points.values()):
+            return _receipt_of(corpus, key)
+        plan = _plan(corpus, key, reason, traces, points)
+        if before:
+            plan.continues(before[0])
+        plan.save(corpus.tables.path)
+        return _carry_out(corpus, plan, lease, told)
+
+
+def recover(corpus: Corpus) -> list[ErasureReceipt]:
+    """Finish the erasures that were interrupted; to be called before anything else is written. Nothing to do is cheap."""
+    if all(plan.step == "unproven" for plan in unfinished(corpus.tables.path)):
+        return []
+    with _lease(corpus) as lease:
+        return _finish(corpus, lease, NoProgress())
+
+
+def verify_erasure(corpus: Corpus, probes: Probes) -> Verification:
+    """Look for pieces of a document in lake, index, vector cache and ledger. Nothing is changed."""
+    return look_for(corpus, probes)
+
+
+def _lease(corpus: Corpus) -> AbstractContextManager[Lease]:
+    return corpus_lease(corpus.ledger, corpus.name, corpus.project.lake_path(corpus.name) / ".lock")
+
+
+def _finish(corpus: Corpus, lease: Lease, progress: Progress) -> list[ErasureReceipt]:
+    plans = [plan for plan in unfinished(corpus.tables.path) if plan.step != "unproven"]
+    return [_carry_out(corpus, plan, lease, progress) for plan in plans]
+
+
+def _plan(corpus: Corpus, key: str, reason: str, traces: Traces, points: dict[int, int]) -> Plan:
+    tables = corpus.tables
+    listed, still_listed = _listed(corpus, key)
+    stored = tables.source_objects.read(["doc_id", "revision", "etag", "size", "last_modified"])
+    newest = stored.filter(stored["doc_id"] == traces.doc_id)
+    known = newest.row(0, named=True) if newest.height else {}
+    if listed is not None:
+        seen = {"etag": listed.etag, "size": listed.size, "last_modified": listed.last_modified.isoformat()}
+    else:
+        modified = known.get("last_modified")
+        seen = {"etag": known.get("etag"), "size": known.get("size")}
+        seen["last_modified"] = modified.isoformat() if modified else None
+    hashes = {digest(text) for text in traces.embedded} - shared_hashes(tables, traces.doc_id, traces.embedded)
+    probes = choose(
+        traces.doc_id,
+        traces.texts,
+        traces.vectors,
+        chunk_ids=traces.chunk_ids,
+        hashes=hashes,
+        lake=tables.path,
+    )
+    return Plan(
+        key=key,
+        doc_id=traces.doc_id,
+        reason=reason,
+        erased_at=datetime.now(UTC).isoformat(),
+        revisions=sorted(traces.revisions),
+        listed={**seen, "revision": known.get("revision")},
+        still_listed=still_listed,
+        copies=copies(tables, traces, corpus.policy.dedup.threshold),
+        probes=probes,
+        rows=traces.rows,
+        points={str(release): count for release, count in points.items() if count},
+    )
+
+
+def _listed(corpus: Corpus, key: str) -> tuple[Listed | None, bool | None]:
+    """Return the object as the bucket lists it now, and whether it does; (None, None) when that can't be told."""
+    policy = corpus.policy.source
+    keep = KeyFilter(policy.include, policy.exclude)
+    try:
+        for entry in list_objects(policy.uri, keep, after=key[:-1]):
+            if entry.key == key:
+                return entry, True
+            if entry.key.encode() > key.encode():
+                break
+    except SourceError:
+        return None, None
+    return None, False
+
+
+def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> ErasureReceipt:
+    lake = corpus.tables.path
+    progress.start(STAGE, _STEPS)
+    if plan.step == "planned":
+        _record(corpus, plan, {"reason": plan.reason, "unfinished": True})
+        _forget_points(corpus, plan, lease)
+    progress.advance(STAGE, 1)
+    rewrite_lake(corpus, plan, lease)
+    progress.advance(STAGE, 1)
+    plan.vectors += forget(corpus.project.cache_path() / "embeddings", plan.probes.hashes)
+    progress.advance(STAGE, 1)
+    plan.answers += corpus.ledger.forget_answers(corpus.name, plan.doc_id, phrases=plan.probes.long)
+    corpus.ledger.compact()
+    progress.advance(STAGE, 1)
+    plan.step = "removed"
+    plan.save(lake)  # with the counts
+    receipt = _receipt(corpus, plan, look_for(corpus, plan.probes))
+    progress.advance(STAGE, 1)
+    _record(corpus, plan, receipt.as_json())
+    if receipt.verified.found:
+        plan.step = "unproven"
+        plan.save(lake)
+    else:
+        plan_file(lake, plan.doc_id).unlink()
+    corpus.refresh()
+    progress.advance(STAGE, 1)
+    return receipt
+
+
+def _forget_points(corpus: Corpus, plan: Plan, lease: Lease) -> None:
+    """Take the document out of every release, and drop what a killed run left half-built."""
+    for info in corpus.releases():
+        if info.state == "building":
+            corpus.engine.drop(info.number)
+            reason = "The run that built it did not finish."
+            corpus.ledger.set_state(corpus.name, info.number, "dropped", reason=reason, lease=lease.token)
+    known = {info.number for info in corpus.releases()}
+    for release in corpus.engine.releases():
+        lease.check()
+        if str(release) in plan.points and release in known:
+            # Noted before it is done: killed in between, a release is only compared more carefully than it had to be.
+            corpus.ledger.note_redaction(corpus.name, release, redacted=True)
+        count = corpus.engine.redact(release, forget=[plan.doc_id])
+        if count and str(release) not in plan.points:
+            plan.points[str(release)] = count
+            if release in known:
+                corpus.ledger.note_redaction(corpus.name, release, redacted=True)
+    corpus.ledger.touch(corpus.name)
+
+
+def _record(corpus: Corpus, plan: Plan, receipt: dict[str, object]) -> None:
+    corpus.ledger.record_erasure(
+        corpus.name,
+        key=plan.key,
+        doc_id=plan.doc_id,
+        revision=plan.listed["revision"],
+        etag=plan.listed["etag"],
+        size=plan.listed["size"],
+        last_modified=plan.last_modified,
+        receipt=receipt,
+    )
+
+
+def _receipt(corpus: Corpus, plan: Plan, verified: Verification) -> ErasureReceipt:
+    return ErasureReceipt(
+        corpus=corpus.name,
+        key=plan.key,
+        doc_id=plan.doc_id,
+        revisions=tuple(plan.revisions),
+        reason=plan.reason,
+        erased_at=datetime.fromisoformat(plan.erased_at),
+        removed=Removed(plan.rows, plan.versions, plan.points, plan.vectors, plan.answers),
+        verified=verified,
+        copies=tuple(plan.copies),
+        still_listed=plan.still_listed,
+    )
+
+
+def _receipt_of(corpus: Corpus, key: str) -> ErasureReceipt:
+    """Return the receipt of the erasure that has been; NotFoundError when there was none."""
+    for record in corpus.ledger.erasures(corpus.name, key):
+        if "verified" in record.receipt:
+            return ErasureReceipt.from_json(record.receipt)
+    raise NotFoundError(
+        f"Corpus {corpus.name!r} has no document at {key!r}, in no release and no version of its tables. "
+        f"List its objects with: headwater receipts {corpus.name}"
+    )

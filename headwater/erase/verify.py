@@ -1,0 +1,65 @@
+"""The proof: looking for what might be left of an erased document, wherever Headwater keeps anything."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from headwater.erase.plan import plan_file
+from headwater.erase.probes import Probes, spread
+from headwater.erase.records import Verification
+from headwater.erase.search import Finder, files_under
+
+if TYPE_CHECKING:
+    from headwater.corpus import Corpus
+
+
+def look_for(corpus: Corpus, probes: Probes) -> Verification:
+    """Search lake, index, vector cache and ledger, and ask every release for the document's chunks."""
+    project = corpus.project
+    ids, hashes = spread(probes.chunk_ids), spread(probes.hashes)
+    texts, data = [*probes.long, *probes.short, *ids], probes.data()
+    places: list[str] = []
+    found = files = size = 0
+    searched = (
+        ([corpus.tables.path], Finder(texts, data)),
+        ([project.index_path(corpus.name)], Finder([*texts, probes.doc_id], data)),
+        ([project.cache_path() / "embeddings"], Finder([*probes.long, *hashes], data)),
+        (corpus.ledger.files(), Finder(probes.long)),
+    )
+    own = plan_file(corpus.tables.path, probes.doc_id)
+    for folders, finder in searched:
+        for path in files_under(folders):
+            if path == own:
+                continue
+            hits, length = finder.in_file(path)
+            files, size, found = files + 1, size + length, found + len(hits)
+            if hits:
+                places.append(_place(path, project.home))
+    rows = Finder(probes.long)
+    for table, values in corpus.ledger.texts():
+        if hits := rows.in_texts(pl.Series(values, dtype=pl.String)):
+            found += len(hits)
+            places.append(f"ledger table {table}")
+    for release, left in points_held(corpus, probes.chunk_ids).items():
+        if left:
+            found += left
+            places.append(f"release {release}")
+    pieces = len(texts) + len(data) + len(hashes) + 1
+    return Verification(pieces, files, size, found, tuple(dict.fromkeys(places)))
+
+
+def points_held(corpus: Corpus, chunk_ids: list[str]) -> dict[int, int]:
+    """Return how many of the chunks each sealed release holds."""
+    held = {}
+    for release in corpus.engine.releases():
+        with closing(corpus.engine.open(release)) as searcher:
+            held[release] = len(searcher.retrieve(chunk_ids)) if chunk_ids else 0
+    return held
+
+
+def _place(path: Path, home: Path) -> str:
+    return str(path.relative_to(home)) if path.is_relative_to(home) else path.name

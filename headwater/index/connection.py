@@ -1,0 +1,142 @@
+"""One Qdrant server: connecting to it, trying again when that may help, and saying what went wrong when not."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from headwater.errors import ReleaseError
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+TIMEOUT_SECONDS = 60
+"""Limit of one request."""
+
+PROBE_SECONDS = 3
+"""Limit of the look whether the server answers gRPC; a firewall that swallows the port must not stop anybody."""
+
+ATTEMPTS = 5
+FIRST_PAUSE_SECONDS = 0.2
+"""Five attempts with doubling pauses bridge about three seconds: a restart of the server or a change of its leader."""
+
+MIN_VERSION = (1, 19)
+"""Older servers take no corpus for the IDF, and would weigh terms by what other releases hold."""
+
+
+class MissingCollectionError(ReleaseError):
+    """The server has no such collection (any more)."""
+
+
+class Connection:
+    """Calls a client's methods by name; connects at the first one, and is safe to use from several threads."""
+
+    def __init__(self, connect: Callable[[], QdrantClient], server: str) -> None:
+        self.server = server
+        self._connect = connect
+        self._client: QdrantClient | None = None
+        self._lock = threading.Lock()
+
+    def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Return what the client's ``method`` returns; every one used here may be repeated without harm.
+
+        Raises MissingCollectionError when the server has no such collection, ReleaseError for everything else.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                return getattr(self._connected(), method)(*arguments, **named)
+            except ReleaseError:
+                raise
+            except Exception as error:  # the client raises httpx', gRPC's and its own errors
+                if _is_missing(error):
+                    raise MissingCollectionError(f"{self.server} has no such collection ({method})") from error
+                transient = _is_transient(error)
+                if not transient or attempt == ATTEMPTS - 1:
+                    raise self._failed(method, error, transient) from error
+            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.75, 1.25))
+        raise AssertionError("unreachable")
+
+    def _connected(self) -> QdrantClient:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _failed(self, method: str, error: Exception, transient: bool) -> ReleaseError:
+        advice = (
+            "Look whether it runs and can be reached, then try again"
+            if transient
+            else "Look at the server's log; if it asks for a key, set QDRANT_API_KEY"
+        )
+        return ReleaseError(f"{self.server}: {method} failed ({_brief(error)}). {advice}")
+
+
+def connect_to(url: str, api_key: str | None) -> QdrantClient:
+    """Connect to the server at ``url``, over gRPC when it answers on that port.
+
+    Raises ReleaseError for a server that is too old, and the client's own errors when none answers.
+    """
+    from qdrant_client import QdrantClient
+
+    def client(prefer_grpc: bool, timeout: int) -> QdrantClient:
+        return QdrantClient(
+            url=url, api_key=api_key, prefer_grpc=prefer_grpc, timeout=timeout, check_compatibility=False
+        )
+
+    rest = client(False, TIMEOUT_SECONDS)
+    version = rest.info().version
+    if tuple(int(part) for part in version.split("-")[0].split(".")[:2]) < MIN_VERSION:
+        wanted = ".".join(map(str, MIN_VERSION))
+        raise ReleaseError(f"the Qdrant server at {url} is version {version}; Headwater needs {wanted} or later")
+    probe = client(True, PROBE_SECONDS)
+    try:
+        probe.info()
+    except Exception:  # whatever is wrong with gRPC, REST answers
+        return rest
+    finally:
+        probe.close()
+    rest.close()
+    return client(True, TIMEOUT_SECONDS)
+
+
+def _is_transient(error: Exception) -> bool:
+    import grpc  # type: ignore[import-untyped]
+    import httpx
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code is not None and error.status_code >= 500
+    if isinstance(error, grpc.RpcError):
+        return _grpc_code(error) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    source = error.source if isinstance(error, ResponseHandlingException) else error
+    return isinstance(source, httpx.TransportError)
+
+
+def _is_missing(error: Exception) -> bool:
+    import grpc
+    from qdrant_client.http.exceptions import UnexpectedResponse
+
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code == 404
+    if isinstance(error, grpc.RpcError):
+        return bool(_grpc_code(error) == grpc.StatusCode.NOT_FOUND)
+    return isinstance(error, ValueError) and str(error).endswith("not found")  # the client's in-memory mode
+
+
+def _grpc_code(error: Exception) -> Any:
+    return error.code() if hasattr(error, "code") else None
+
+
+def _brief(error: Exception) -> str:
+    """Return the kind of error without what the server quotes of the request."""
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    if isinstance(error, UnexpectedResponse):
+        return f"HTTP {error.status_code} {error.reason_phrase}".rstrip()
+    code = _grpc_code(error)
+    if code is not None:
+        return f"gRPC {code.name}"
+    return type(error.source if isinstance(error, ResponseHandlingException) else error).__name__

@@ -1,0 +1,72 @@
+"""What a search asks for, checked and put into terms that every engine shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headwater.errors import ReleaseError
+from headwater.index.contract import FILTERABLE, POINT_SCHEMA, SearchRequest
+
+DENSE = "dense"
+SPARSE = "sparse"
+"""Names of the two vectors of a point."""
+
+PAYLOAD = [name for name in POINT_SCHEMA.names if name not in ("chunk_id", "vector", "sparse_indices", "sparse_values")]
+"""What is stored beside the vectors and the chunk id."""
+
+EXACT_POINTS = 50_000
+"""Up to this many points the dense search compares all of them: about 2 ms at 384 dimensions and 20,000 points, and the result then depends on the points alone, not on the order in which a graph was built."""
+
+HNSW_M = 16
+HNSW_EF_CONSTRUCT = 128
+HNSW_EF = 256
+"""The graph above that: Qdrant's default links, a slightly wider construction beam, and the search beam."""
+
+
+def can_match(request: SearchRequest) -> bool:
+    """Return whether anything may come back: something is asked for, by somebody in at least one group."""
+    return request.limit > 0 and (request.readers is None or bool(request.readers))
+
+
+def check_vectors(request: SearchRequest, dimensions: int, release: int) -> None:
+    """Raise ReleaseError for a search without vectors, or with one of another width than the release's."""
+    if request.dense is None and request.sparse is None:
+        raise ReleaseError("a search needs a dense vector, a sparse vector, or both")
+    if request.dense is not None and request.dense.shape != (dimensions,):
+        raise ReleaseError(
+            f"the query vector has shape {request.dense.shape}, release {release} holds {dimensions} dimensions; "
+            "embed the query with the model that made the release"
+        )
+
+
+def depth(request: SearchRequest) -> int:
+    """Return how many results each retriever has to rank."""
+    both = request.dense is not None and request.sparse is not None
+    return max(request.limit, request.candidates) if both else request.limit
+
+
+def conditions(request: SearchRequest) -> list[tuple[str, list[Any]]]:
+    """Return (payload field, values) pairs, all of which must match with at least one value.
+
+    Raises ReleaseError for a field that can't be filtered on, or a value of the wrong type.
+    """
+    wanted = [(name, _values(name, value)) for name, value in request.filters.items()]
+    if request.readers is not None:
+        wanted.append(("readers", sorted(request.readers)))
+    return wanted
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    if name not in FILTERABLE:
+        raise ReleaseError(f"can't filter on {name!r}; filter on one of: {', '.join(FILTERABLE)}")
+    values = [value] if isinstance(value, str | int) else value
+    kind = int if name == "page" else str
+    if (
+        isinstance(values, Mapping)
+        or not isinstance(values, Sequence)
+        or not values
+        or not all(type(item) is kind for item in values)
+    ):
+        raise ReleaseError(f"the filter on {name!r} must be one {kind.__name__} or a list of them")
+    return list(values)

@@ -1,0 +1,187 @@
+"""Searching one sealed release on a Qdrant server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.errors import ReleaseError
+from headwater.index import visibility
+from headwater.index.collection import PointCollection, marker_id
+from headwater.index.connection import Connection, MissingCollectionError
+from headwater.index.contract import Hit, IndexSpec, SearchRequest
+from headwater.index.fusion import TIE_ROWS, Ranking, fuse, settle
+from headwater.index.registry import Sealed
+from headwater.index.request import (
+    DENSE,
+    EXACT_POINTS,
+    HNSW_EF,
+    PAYLOAD,
+    SPARSE,
+    can_match,
+    check_vectors,
+    conditions,
+    depth,
+)
+
+if TYPE_CHECKING:
+    from qdrant_client.models import Condition, QueryRequest
+
+
+class ServerSearcher:
+    """Implements :class:`headwater.index.contract.Searcher`.
+
+    What a search read counts only if the marker of its state is still there afterwards: dropping a release and
+    redacting it remove the marker before the first point.
+    """
+
+    def __init__(self, release: int, connection: Connection, sealed: Sealed, spec: IndexSpec) -> None:
+        self.release = release
+        self._connection = connection
+        self._sealed = sealed
+        self._spec = spec
+        self._points = PointCollection(connection, sealed.collection, spec)
+        self._closed = False
+
+    def search(self, request: SearchRequest) -> list[Hit]:
+        """Return at most ``request.limit`` hits, best first; equal scores are ordered by chunk id.
+
+        Both retrievers are one request, with permission and caller filters inside each. Raises ReleaseError for an
+        unknown filter field, a vector of another width than the release's, a closed searcher, and a release that was
+        dropped or redacted meanwhile.
+        """
+        wanted = [visibility.one_of(name, values) for name, values in conditions(request)]
+        check_vectors(request, self._spec.dimensions, self.release)
+        self._check_open()
+        if not can_match(request):
+            return []
+        rows = depth(request)
+        queries = self._queries(request, wanted)
+        found: dict[str, str] = {}
+        first = self._rankings([query.model_copy(update={"limit": rows + TIE_ROWS}) for query in queries], found)
+        rankings: list[Ranking] = []
+        for query, ranking in zip(queries, first, strict=True):
+
+            def more(limit: int, query: QueryRequest = query) -> Ranking:
+                return self._rankings([query.model_copy(update={"limit": limit})], found)[0]
+
+            rankings.append(settle(ranking, rows, more))
+        if request.sparse is not None and not len(request.sparse.indices):
+            rankings.append(([], []))  # nothing but stop words: no point matches
+        ids, scores = fuse(rankings, request.rrf_k)
+        best = ids[: request.limit]
+        payloads = self._read([found[chunk_id] for chunk_id in best])
+        return [Hit(chunk_id, score, payloads[chunk_id]) for chunk_id, score in zip(best, scores, strict=False)]
+
+    def count(self) -> int:
+        """Return the number of points, as the server counts them now."""
+        counted = self._call("count", count_filter=visibility.every(*self._seen()), exact=True)
+        self._read([])
+        return int(counted.count)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return chunk id -> point fingerprint of every point the server really holds."""
+        return {
+            payload["chunk_id"]: payload["fingerprint"]
+            for payload, _ in self._scan(self._seen(), ["chunk_id", "fingerprint"], False)
+        }
+
+    def retrieve(self, chunk_ids: Sequence[str], *, with_vectors: bool = False) -> list[Hit]:
+        """Return the points that exist among ``chunk_ids``, in their order (score 0)."""
+        if not chunk_ids:
+            return []
+        wanted = [*self._seen(), visibility.one_of("chunk_id", set(chunk_ids))]
+        payloads = {}
+        for stored, vectors in self._scan(wanted, True, with_vectors):
+            payloads[stored["chunk_id"]] = _public(stored)
+            if with_vectors:
+                payloads[stored["chunk_id"]]["vector"] = np.asarray(vectors[DENSE], dtype=np.float32)
+        return [Hit(chunk, 0.0, payloads[chunk]) for chunk in dict.fromkeys(chunk_ids) if chunk in payloads]
+
+    def close(self) -> None:
+        """Refuse further searches; the connection is the engine's."""
+        self._closed = True
+
+    def _queries(self, request: SearchRequest, wanted: Sequence[Condition]) -> list[QueryRequest]:
+        from qdrant_client.models import IdfCorpusParams, QueryRequest, SearchParams, SparseVector
+
+        condition = visibility.every(*self._seen(), *wanted)
+        queries = []
+        if request.dense is not None:
+            queries.append(
+                QueryRequest(
+                    query=request.dense.tolist(),
+                    using=DENSE,
+                    filter=condition,
+                    params=SearchParams(exact=self._sealed.count <= EXACT_POINTS, hnsw_ef=HNSW_EF),
+                    with_payload=["chunk_id"],
+                )
+            )
+        if request.sparse is not None and len(request.sparse.indices):
+            terms = SparseVector(indices=request.sparse.indices.tolist(), values=request.sparse.values.tolist())
+            # Terms are weighed by what the release holds: not by other releases, and not by what the reader may see.
+            corpus = IdfCorpusParams(corpus=visibility.every(*self._seen()))
+            queries.append(
+                QueryRequest(
+                    query=terms,
+                    using=SPARSE,
+                    filter=condition,
+                    params=SearchParams(idf=corpus),
+                    with_payload=["chunk_id"],
+                )
+            )
+        return queries
+
+    def _rankings(self, queries: Sequence[QueryRequest], found: dict[str, str]) -> list[Ranking]:
+        """Run the queries at once; note in ``found`` which point is which chunk."""
+        if not queries:
+            return []
+        rankings = []
+        for response in self._call("query_batch_points", list(queries)):
+            chunks = [point.payload["chunk_id"] for point in response.points]
+            found.update(zip(chunks, (str(point.id) for point in response.points), strict=True))
+            rankings.append((chunks, [float(point.score) for point in response.points]))
+        return rankings
+
+    def _read(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return payloads by chunk id. The same request looks for the marker: without it, nothing read so far counts."""
+        marker = marker_id(self._sealed.state)
+        records = {str(record.id): record for record in self._call("retrieve", [*ids, marker], with_payload=True)}
+        if not all(name in records for name in (*ids, marker)):
+            raise self._stale()
+        return {records[name].payload["chunk_id"]: _public(records[name].payload) for name in ids}
+
+    def _scan(
+        self, wanted: Sequence[Condition], payload: bool | list[str], vectors: bool
+    ) -> list[tuple[dict[str, Any], Any]]:
+        self._check_open()
+        try:
+            batches = self._points.scroll(visibility.every(*wanted), payload=payload, vectors=vectors)
+            rows = [(record.payload or {}, record.vector) for records in batches for record in records]
+        except MissingCollectionError as error:
+            raise self._stale() from error
+        self._read([])
+        return rows
+
+    def _seen(self) -> list[Condition]:
+        return visibility.seen_by(self._sealed.state)
+
+    def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        self._check_open()
+        try:
+            return self._connection.call(method, self._sealed.collection, *arguments, **named)
+        except MissingCollectionError as error:
+            raise self._stale() from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ReleaseError(f"release {self.release} was closed; open it again")
+
+    def _stale(self) -> ReleaseError:
+        return ReleaseError(f"release {self.release} was dropped or redacted since it was opened; open it again")
+
+
+def _public(payload: dict[str, Any]) -> dict[str, Any]:
+    return {"chunk_id": payload["chunk_id"], **{name: payload.get(name) for name in PAYLOAD}}

@@ -1,0 +1,273 @@
+"""Reading receipts: the recorded ones, held against what the bucket's table and the live release hold now.
+
+A receipt is right at any moment, also while a reindex is at work: it is what the last finished reindex recorded,
+or ``pending`` when the object has changed since. Which release holds the revision is looked up when asked, so a
+published release or a rollback rewrites no receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import polars as pl
+
+from headwater.errors import LakeError
+from headwater.receipts.standing import Standing, release_standing
+from headwater.receipts.states import END_STATES, EndState, end_states
+from headwater.receipts.words import explain, sentence
+
+if TYPE_CHECKING:
+    from headwater.ledger import Ledger
+    from headwater.tables import Tables
+
+T = TypeVar("T")
+
+ReceiptState = EndState | Literal["pending"]
+RECEIPT_STATES: tuple[ReceiptState, ...] = (*END_STATES, "pending")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an owner can read about one object.
+
+    ``state`` is the end state, or ``pending`` until a reindex has finished with this revision. ``reason`` is a stable
+    code, ``message`` says it in plain words and ``advice`` what to do (empty when there is nothing to do).
+    ``since`` is when this end state was first reached for this revision, None while pending; ``modified`` is the
+    object's own time. ``release`` is the live release if it holds this revision, else None, and then ``message`` says
+    why. ``survivor`` is the key of the copy that was kept, ``similarity`` their Jaccard. ``requeued`` says when and why
+    the object was asked to be processed again.
+    """
+
+    key: str
+    doc_id: str
+    state: ReceiptState
+    reason: str
+    message: str
+    advice: str
+    revision: str
+    size: int
+    survivor: str | None
+    similarity: float | None
+    chunks: int
+    release: int | None
+    since: datetime | None
+    modified: datetime
+    requeued: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptPage:
+    """Some receipts in order of key. ``states`` counts all that the caller may see under the prefix, by state;
+    ``after`` is the key that the next page starts after, None on the last; ``release`` is the live release."""
+
+    receipts: list[Receipt]
+    states: Mapping[str, int]
+    after: str | None
+    release: int | None
+
+
+def read_receipts(
+    corpus: str,
+    tables: Tables,
+    ledger: Ledger,
+    key: str | None = None,
+    *,
+    prefix: str = "",
+    state: ReceiptState | None = None,
+) -> list[Receipt]:
+    """Return the receipts of all listed objects, or of the one at ``key``, in order of key."""
+    return page_of_receipts(corpus, tables, ledger, key=key, prefix=prefix, state=state, limit=None).receipts
+
+
+def page_of_receipts(
+    corpus: str,
+    tables: Tables,
+    ledger: Ledger,
+    *,
+    key: str | None = None,
+    prefix: str = "",
+    state: ReceiptState | None = None,
+    after: str | None = None,
+    limit: int | None = 100,
+    readers: Collection[str] | None = None,
+) -> ReceiptPage:
+    """Return at most ``limit`` receipts with keys behind ``after``, under ``prefix`` and in ``state``.
+
+    ``readers`` are the groups of the caller, who learns of no object (nor of a survivor) that none of them may read;
+    None sees everything. Raises LakeError when the tables can't be read.
+    """
+
+    def look() -> ReceiptPage:
+        return _page(corpus, tables, ledger, key, prefix, state, after, limit, readers)
+
+    return _settled(look)
+
+
+def _settled(look: Callable[[], T]) -> T:
+    """Look twice if need be: an erasure may just have rewritten the history that was about to be read."""
+    try:
+        return look()
+    except (LakeError, FileNotFoundError, pl.exceptions.PolarsError):
+        return look()
+
+
+def _page(
+    corpus: str,
+    tables: Tables,
+    ledger: Ledger,
+    key: str | None,
+    prefix: str,
+    state: ReceiptState | None,
+    after: str | None,
+    limit: int | None,
+    readers: Collection[str] | None,
+) -> ReceiptPage:
+    standing = release_standing(corpus, tables, ledger)
+    frame = receipt_frame(tables, standing, readers)
+    if key is not None:
+        frame = frame.filter(pl.col("key") == key)
+    elif prefix:
+        frame = frame.filter(pl.col("key").str.starts_with(prefix))
+    seen = frame.collect()
+    counts = dict(seen.group_by("state").len().iter_rows())
+    if state is not None:
+        seen = seen.filter(pl.col("state") == state)
+    if after is not None:
+        seen = seen.filter(pl.col("key") > after)
+    shown = seen.sort("key") if limit is None else seen.bottom_k(limit, by="key").sort("key")
+    receipts = [receipt_of(row, standing) for row in shown.iter_rows(named=True)]
+    return ReceiptPage(
+        receipts=receipts,
+        states={name: counts.get(name, 0) for name in RECEIPT_STATES if name in END_STATES or name in counts},
+        after=receipts[-1].key if receipts and len(receipts) < seen.height else None,
+        release=standing.live,
+    )
+
+
+def count_states(tables: Tables) -> dict[str, int]:
+    """Return how many listed objects are in each state; the end states always, ``pending`` if there are any."""
+
+    def look() -> dict[str, int]:
+        states = _current(_objects(tables, None), tables).select("state")
+        return dict(states.group_by("state").len().collect().iter_rows())
+
+    counts = _settled(look)
+    return {name: counts.get(name, 0) for name in RECEIPT_STATES if name in END_STATES or name in counts}
+
+
+def keys_in_state(tables: Tables, state: ReceiptState) -> pl.Series:
+    """Return the keys of the listed objects in ``state``."""
+    frame = _current(_objects(tables, None), tables).filter(pl.col("state") == state)
+    return frame.select("key").collect()["key"]
+
+
+def receipt_frame(tables: Tables, standing: Standing, readers: Collection[str] | None = None) -> pl.LazyFrame:
+    """Return one row per listed object that ``readers`` may see, with all that :func:`receipt_of` needs.
+
+    ``held`` says whether live holds this revision, ``older`` whether it holds another revision of the document.
+    """
+    objects = _objects(tables, readers)
+    frame = _current(objects, tables)
+    if standing.held is None:
+        indexed = (pl.col("recorded_state") == "indexed").fill_null(False)
+        same = (pl.col("recorded_revision") == pl.col("revision")).fill_null(False)
+        frame = frame.with_columns((indexed & same).alias("held"), (indexed & ~same).alias("older"))
+    else:
+        same = (pl.col("held_revision") == pl.col("revision")).fill_null(False)
+        there = pl.col("held_revision").is_not_null()
+        frame = frame.join(standing.held, on="doc_id", how="left").with_columns(
+            same.alias("held"), (there & ~same).alias("older")
+        )
+    survivors = objects.select(pl.col("doc_id").alias("survivor"), pl.col("key").alias("survivor_key"))
+    return frame.join(survivors, on="survivor", how="left")
+
+
+def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
+    """Return a row of :func:`receipt_frame` as a receipt."""
+    code, state = str(row["reason"]), row["state"]
+    if state == "indexed" and not row["held"]:
+        code, message, advice = standing.reason, standing.message, standing.advice
+    else:
+        message, advice = explain(code)
+    if row["error"]:
+        message = f"{message} {sentence(str(row['error']))}"
+    if row["older"]:
+        message = f"{message} Release {standing.live}, which is live, still answers from an earlier revision of it."
+    elif row["held"] and state != "indexed":
+        message = f"{message} Release {standing.live}, which is live, still answers from it."
+    return Receipt(
+        key=row["key"],
+        doc_id=row["doc_id"],
+        state=state,
+        reason=code,
+        message=message,
+        advice=advice,
+        revision=row["revision"],
+        size=row["size"],
+        survivor=row["survivor_key"],
+        similarity=row["similarity"] if row["survivor_key"] is not None else None,
+        chunks=row["chunks"],
+        release=standing.live if row["held"] else None,
+        since=row["since"],
+        modified=row["modified"],
+        requeued=row["requeued"],
+    )
+
+
+def _objects(tables: Tables, readers: Collection[str] | None) -> pl.LazyFrame:
+    scanned = tables.source_objects.scan()
+    # A lake that an earlier version of Headwater wrote lacks the column until its next reindex.
+    requeued = pl.col("requeued") if "requeued" in scanned.collect_schema() else pl.lit(None, pl.String)
+    if readers is not None:
+        scanned = scanned.filter(pl.col("readers").list.set_intersection(sorted(readers)).list.len() > 0)
+    return scanned.select(
+        "doc_id",
+        "key",
+        "revision",
+        "size",
+        pl.col("last_modified").alias("modified"),
+        requeued.alias("requeued"),
+        pl.col("fingerprint").alias("now"),
+    )
+
+
+def _current(objects: pl.LazyFrame, tables: Tables) -> pl.LazyFrame:
+    """Add what was recorded of each object, or that it is pending."""
+    recorded = _recorded(tables).select(
+        "doc_id",
+        "since",
+        "survivor",
+        "similarity",
+        "chunks",
+        "error",
+        "reason",
+        pl.col("fingerprint").alias("recorded"),
+        pl.col("state").alias("recorded_state"),
+        pl.col("revision").alias("recorded_revision"),
+        "source_fingerprint",
+    )
+    current = (pl.col("source_fingerprint") == pl.col("now")).fill_null(False)
+    asked = pl.col("requeued").is_not_null() & (pl.col("recorded_revision") == pl.col("revision"))
+    waiting = pl.when(asked).then(pl.lit("requeued")).otherwise(pl.lit("not_processed"))
+    return objects.join(recorded, on="doc_id", how="left").with_columns(
+        pl.when(current).then("recorded_state").otherwise(pl.lit("pending")).alias("state"),
+        pl.when(current).then("reason").otherwise(waiting).alias("reason"),
+        pl.when(current).then("chunks").otherwise(0).alias("chunks"),
+        *(pl.when(current).then(name).alias(name) for name in ("error", "since", "survivor", "similarity", "recorded")),
+    )
+
+
+def _recorded(tables: Tables) -> pl.LazyFrame:
+    if tables.receipts.exists():
+        return tables.receipts.scan()
+    # No reindex has recorded any yet, in a lake that an earlier version of Headwater wrote.
+    return (
+        end_states(tables)
+        .filter(pl.col("state").is_not_null())
+        .with_columns(
+            pl.lit(None, pl.Datetime("us", "UTC")).alias("since"), pl.col("source_fingerprint").alias("fingerprint")
+        )
+    )

@@ -1,0 +1,43 @@
+"""What a receipt's reason code means in plain words, and what its reader can do about it."""
+
+from __future__ import annotations
+
+_REPORT = "Report this to the people who run this system."
+
+_COMMON: dict[str, tuple[str, str]] = {
+    "ok": ("The document can be searched.", ""),
+    "not_processed": ("A reindex has not finished with this file yet.", "Wait for the next reindex to finish."),
+    "requeued": (
+        "The file was asked to be processed again, and a reindex has not finished with it yet.",
+        "Wait for the next reindex to finish.",
+    ),
+    "failed": ("The file made a processing step fail.", _REPORT),
+    "no_output": ("The file made a processing step fail.", _REPORT),
+    "timeout": ("The file took longer to process than is allowed.", "Split it, or save it anew in a simpler format."),
+    "out_of_memory": ("The file needs more memory than is allowed.", "Split it, or save it anew in a simpler format."),
+    "worker_crashed": ("The file made the parser crash.", "Save it anew with another program, and upload it again."),
+}
+
+
+def explain(code: str) -> tuple[str, str]:
+    """Return what a reason code means in plain words, and what to do about it."""
+    from headwater import chunking, dedup, privacy, quality, source
+    from headwater.parsing import reasons as parsing
+
+    for reasons in (
+        _COMMON,
+        source.REASONS,
+        parsing.REASONS,
+        quality.REASONS,
+        dedup.REASONS,
+        privacy.REASONS,
+        chunking.REASONS,
+    ):
+        if code in reasons:
+            return reasons[code]
+    return (f"Processing stopped with the code {code}.", _REPORT)
+
+
+def sentence(text: str) -> str:
+    """Return ``text`` with a capital first letter and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

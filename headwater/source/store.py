@@ -1,0 +1,89 @@
+"""Opening a bucket or folder, and reading objects from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from headwater.errors import SourceError
+from headwater.hashing import DIGEST_BYTES
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore, RetryConfig
+
+_PIECE_BYTES = 4 * 2**20
+
+_HURRIED: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
+
+
+class MissingObject(SourceError):
+    """The store has no object at this key."""
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder that a ``file://`` URI names, None for a bucket."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def open_store(uri: str, *, patient: bool = True) -> ObjectStore:
+    """Return the obstore store for a bucket URI or ``file://`` folder.
+
+    Credentials come from the environment, as each provider's own tools expect them. ``patient`` False gives up on a
+    store that does not answer after about ten seconds instead of three minutes. Raises SourceError when the
+    folder does not exist or the URI can't be used.
+    """
+    from obstore.store import LocalStore, from_url
+
+    folder = local_folder(uri)
+    if folder is not None:
+        try:
+            return LocalStore(prefix=folder)
+        except Exception as error:
+            raise SourceError(f"The source folder {folder} does not exist or can't be opened.") from error
+    try:
+        return from_url(uri) if patient else from_url(uri, retry_config=_HURRIED)
+    except Exception as error:
+        raise SourceError(f"The source {uri} can't be opened: {error}") from error
+
+
+def read_object(store: ObjectStore, key: str) -> bytes:
+    """Return the bytes of an object; SourceError when it can't be read."""
+    return b"".join(_pieces(store, key))
+
+
+def hash_object(store: ObjectStore, key: str) -> str:
+    """Return the revision of an object, reading it in pieces; SourceError when it can't be read."""
+    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for piece in _pieces(store, key):
+        state.update(piece)
+    return state.hexdigest()
+
+
+def _pieces(store: ObjectStore, key: str) -> Iterator[bytes]:
+    import obstore
+    from obstore.exceptions import NotFoundError
+
+    _check_inside(store, key)
+    try:
+        for piece in obstore.get(store, key).stream(min_chunk_size=_PIECE_BYTES):
+            yield bytes(piece)
+    except (FileNotFoundError, NotFoundError) as error:
+        raise MissingObject(f"{key}: there is no such object.") from error
+    except Exception as error:
+        raise SourceError(f"{key}: the object could not be read ({type(error).__name__}).") from error
+
+
+def _check_inside(store: ObjectStore, key: str) -> None:
+    """Raise SourceError when a link now leads out of the folder, as it did not when the folder was listed."""
+    folder = getattr(store, "prefix", None)
+    if not isinstance(folder, Path):
+        return
+    root = os.path.realpath(folder)
+    if os.path.commonpath([root, os.path.realpath(folder / key)]) != root:
+        raise SourceError(f"{key}: it is a link to a place outside of the source folder.")

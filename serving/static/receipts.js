@@ -1,0 +1,162 @@
+"use strict";
+
+const PAGE = 50; // receipts per page
+const STATES = {
+  indexed: "Indexed",
+  duplicate: "Duplicate",
+  rejected: "Rejected",
+  quarantined: "Quarantined",
+  pending: "Pending",
+};
+// What is shown: pages is the stack of keys that the pages up to this one start after.
+const shown = { corpus: "", prefix: "", state: "", pages: [null] };
+let asked = 0; // an earlier request's answer must not overwrite a later one's
+
+async function show() {
+  const mine = ++asked;
+  const query = new URLSearchParams({ corpus: shown.corpus, limit: PAGE });
+  const after = shown.pages.at(-1);
+  if (shown.prefix) query.set("prefix", shown.prefix);
+  if (shown.state) query.set("state", shown.state);
+  if (after !== null) query.set("after", after);
+  remember();
+  say("Reading…");
+  byId("rows").setAttribute("aria-busy", "true");
+  try {
+    const found = await call(`/v1/receipts?${query}`);
+    if (mine !== asked) return;
+    tiles(found.states);
+    rows(found);
+    say(summary(found));
+  } catch (error) {
+    if (mine !== asked) return;
+    byId("tiles").hidden = byId("rows").hidden = byId("paging").hidden = true;
+    say(error.message, true);
+  } finally {
+    if (mine === asked) byId("rows").removeAttribute("aria-busy");
+  }
+}
+
+// The address says what is shown, so that it can be kept and sent to somebody.
+function remember() {
+  const query = new URLSearchParams({ corpus: shown.corpus });
+  if (shown.prefix) query.set("prefix", shown.prefix);
+  if (shown.state) query.set("state", shown.state);
+  history.replaceState(null, "", `?${query}`);
+}
+
+function total(states) {
+  return shown.state ? (states[shown.state] ?? 0) : Object.values(states).reduce((sum, count) => sum + count, 0);
+}
+
+function summary(found) {
+  const all = total(found.states);
+  if (!all && (shown.prefix || shown.state)) return "No file that everyone may read has such a name and state.";
+  if (!all) return "No file that everyone may read is here yet. A reindex lists what is new.";
+  const first = (shown.pages.length - 1) * PAGE + 1;
+  const live = found.release === null ? "nothing is live yet" : `release ${found.release} is live`;
+  const some = found.receipts.length ? `${first}–${first + found.receipts.length - 1} of ` : "";
+  return `${some}${all.toLocaleString()}; ${live}.`;
+}
+
+function tiles(states) {
+  const counts = { "": Object.values(states).reduce((sum, count) => sum + count, 0), ...states };
+  const focused = document.activeElement?.dataset?.state;
+  byId("tiles").replaceChildren(
+    ...Object.entries(counts).map(([state, count]) => {
+      const tile = element("button", `tile ${state || "all"}`);
+      tile.type = "button";
+      tile.dataset.state = state;
+      tile.setAttribute("aria-pressed", String(state === shown.state));
+      tile.append(element("span", "count", count.toLocaleString()), element("span", "name", STATES[state] ?? "All"));
+      tile.addEventListener("click", () => {
+        Object.assign(shown, { state, pages: [null] });
+        show();
+      });
+      return tile;
+    }),
+  );
+  byId("tiles").hidden = false;
+  if (focused !== undefined) byId("tiles").querySelector(`[data-state="${focused}"]`)?.focus();
+}
+
+function rows(found) {
+  byId("rows").tBodies[0].replaceChildren(...found.receipts.map(row));
+  byId("rows").hidden = !found.receipts.length;
+  byId("previous").disabled = shown.pages.length === 1;
+  byId("next").disabled = found.after === null;
+  byId("next").dataset.after = found.after ?? "";
+  byId("paging").hidden = shown.pages.length === 1 && found.after === null;
+}
+
+function row(receipt) {
+  const made = element("tr");
+  const state = element("td");
+  state.append(element("span", `state ${receipt.state}`, STATES[receipt.state]));
+  const why = element("td", "why", receipt.message);
+  if (receipt.survivor !== null) why.append(" Kept instead: ", survivor(receipt), ".");
+  if (receipt.requeued !== null) why.append(element("span", "code", `Asked to be processed again: ${receipt.requeued}`));
+  if (receipt.reason !== "ok") why.append(element("span", "code", receipt.reason));
+  const cells = [
+    element("td", "name", receipt.key),
+    state,
+    why,
+    labelled("What to do", "advice", receipt.advice),
+    labelled("Since", "since"),
+    labelled("Release", "number", receipt.release),
+    labelled("Passages", "number", receipt.chunks || null),
+  ];
+  if (receipt.since !== null) cells[4].append(moment(receipt.since));
+  // On a phone rows are drawn as cards; the roles keep them a table for those who listen to it.
+  made.setAttribute("role", "row");
+  for (const cell of cells) cell.setAttribute("role", "cell");
+  made.append(...cells);
+  return made;
+}
+
+function labelled(label, className, value) {
+  const cell = element("td", className, value ?? "");
+  cell.dataset.label = label;
+  return cell;
+}
+
+function moment(text) {
+  const time = element("time", "", new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+  time.dateTime = text;
+  return time;
+}
+
+// The copy that was kept, as a link to its own receipt.
+function survivor(receipt) {
+  const link = element("a", "", receipt.survivor);
+  link.href = `?${new URLSearchParams({ corpus: shown.corpus, prefix: receipt.survivor })}`;
+  return link;
+}
+
+function filter() {
+  Object.assign(shown, { corpus: byId("corpus").value, prefix: byId("prefix").value, pages: [null] });
+  if (shown.corpus) show();
+}
+
+byId("filter").addEventListener("submit", (event) => {
+  event.preventDefault();
+  filter();
+});
+byId("corpus").addEventListener("change", () => {
+  shown.state = "";
+  filter();
+});
+byId("previous").addEventListener("click", () => {
+  shown.pages.pop();
+  show();
+});
+byId("next").addEventListener("click", () => {
+  shown.pages.push(byId("next").dataset.after);
+  show();
+});
+startPage(async () => {
+  const query = new URLSearchParams(location.search);
+  byId("prefix").value = query.get("prefix") ?? "";
+  shown.state = query.get("state") in STATES ? query.get("state") : "";
+  if (await loadCorpora()) filter();
+});
