@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -31,6 +31,7 @@ from headwater.tables import Tables
 from headwater.types import Answer, Passage, Principal
 
 Mode = Literal["hybrid", "dense", "sparse"]
+T = TypeVar("T")
 
 _POLL_SECONDS = 0.5
 """How often, at most, the ledger is asked which release is live."""
@@ -174,6 +175,17 @@ class Corpus:
             f"Corpus {self.name!r} has no live release yet. Build one with: headwater reindex {self.name}"
         )
 
+    def _reopening(self, read: Callable[[], T]) -> T:
+        """Read; once more when the release was changed in place meanwhile, which ends the searchers of a server."""
+        before = self._pointer
+        try:
+            return read()
+        except ReleaseError:
+            self.refresh()
+            if self._pointer == before:
+                raise
+            return read()
+
     # --- search and answers -----------------------------------------------------------------------------------
 
     @property
@@ -239,18 +251,22 @@ class Corpus:
         mode: Mode = "hybrid",
     ) -> list[Passage]:
         """Search with the reader groups given outright; None sees everything, for the gate and maintenance only."""
-        with self.searcher(release) as searcher:
-            number = searcher.release
-            request = SearchRequest(
-                limit=k,
-                dense=None if mode == "sparse" else self.embedder_of(number).encode_queries([query])[0],
-                sparse=None if mode == "dense" else self.sparse_encoder_of(number).encode_query(query),
-                readers=readers,
-                filters=filters or {},
-                candidates=max(self.policy.index.candidates, k),
-                rrf_k=self.policy.index.rrf_k,
-            )
-            return [passage_of(hit, number) for hit in searcher.search(request)]
+
+        def search() -> list[Passage]:
+            with self.searcher(release) as searcher:
+                number = searcher.release
+                request = SearchRequest(
+                    limit=k,
+                    dense=None if mode == "sparse" else self.embedder_of(number).encode_queries([query])[0],
+                    sparse=None if mode == "dense" else self.sparse_encoder_of(number).encode_query(query),
+                    readers=readers,
+                    filters=filters or {},
+                    candidates=max(self.policy.index.candidates, k),
+                    rrf_k=self.policy.index.rrf_k,
+                )
+                return [passage_of(hit, number) for hit in searcher.search(request)]
+
+        return self._reopening(search)
 
     def answer(self, question: str, *, principal: Principal | None = None, release: int | None = None) -> Answer:
         """Answer from the passages that ``principal`` may read, or refuse; the answer is recorded in the ledger.
@@ -274,21 +290,29 @@ class Corpus:
         self, readers: frozenset[str] | None, question: str, *, release: int | None = None
     ) -> tuple[Answer, list[Passage]]:
         """Return an answer and the passages read for it, unrecorded, with the reader groups given outright."""
-        with self.searcher(release) as searcher:  # one release for both steps, whatever goes live between them
-            number = searcher.release
-            passages = self.search_as(readers, question, self.policy.answer.passages, release=number)
+
+        def answer() -> tuple[Answer, list[Passage]]:
+            with self.searcher(release) as searcher:  # one release for both steps, whatever goes live between them
+                number = searcher.release
+                passages = self.search_as(readers, question, self.policy.answer.passages, release=number)
+                return self.answer_from(question, passages, number), passages
+
+        return self._reopening(answer)
+
+    def answer_from(self, question: str, passages: Sequence[Passage], release: int) -> Answer:
+        """Return an answer from ``passages`` of ``release``, unrecorded."""
+        with self.searcher(release) as searcher:
             hits = searcher.retrieve([passage.chunk_id for passage in passages], with_vectors=True)
         stored = {hit.chunk_id: hit.payload["vector"] for hit in hits}
         vectors = np.array([stored[passage.chunk_id] for passage in passages], dtype=np.float32)
-        answer = answer_extractive(
+        return answer_extractive(
             question,
             passages,
-            embedder=self.embedder_of(number),
+            embedder=self.embedder_of(release),
             policy=self.policy.answer,
-            release=number,
+            release=release,
             passage_vectors=vectors if passages else None,
         )
-        return answer, passages
 
     # --- documents, receipts, status --------------------------------------------------------------------------
 

@@ -116,6 +116,15 @@ def test_a_changed_bucket_asks_for_one_reindex_and_says_for_which_listing(watche
     assert watcher.skips().startswith("Nothing changed")
 
 
+def test_a_file_that_was_just_dropped_is_waited_for_within_the_tick(
+    project: Project, make_corpus: MakeCorpus, instance: dg.DagsterInstance
+) -> None:
+    make_corpus("works", FILES, watch={"quiet_seconds": 0.4})
+    watcher = Watcher(project, instance)
+    (documents(watcher) / "new.md").write_text("new")
+    watcher.asks()
+
+
 def test_a_deletion_asks_for_a_reindex(watcher: Watcher) -> None:
     watcher.apply(watcher.asks()[LISTING_TAG])
     (documents(watcher) / "a.md").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ def serve(
 ) -> None:
     """Serve every corpus of the project over HTTP, with a page for people, until Ctrl-C."""
     from headwater.doctor import importable
+    from headwater.pool import usable_cpus
     from headwater.project import find_project
 
     find_project()
@@ -25,6 +27,8 @@ def serve(
             "The package `serving` can't be imported: it is not part of the published library. "
             "Run from a checkout installed with `pip install -e .`, or from an image."
         )
+    # Requests run beside each other in threads; more threads inside each would only make all of them wait.
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(2, usable_cpus())))
     from serving import run
 
     run(host=host, port=port)

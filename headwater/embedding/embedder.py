@@ -6,6 +6,7 @@ padding, even memory, and on a CPU about one and a half times the speed of fixed
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -41,6 +42,9 @@ class Embedder:
     """
 
     def __init__(self, model: str | None = None, *, device: str = "auto", tokens_per_batch: int | None = None) -> None:
+        # Read by OpenMP when torch is first imported. Idle threads that spin fight for the cores with every process
+        # beside this one: with one of four cores taken, 50 queries took 5.5 s instead of 1.0 s.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
 

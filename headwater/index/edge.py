@@ -173,7 +173,7 @@ class EdgeEngine:
         manifest |= finished | {
             "shard": new.name,
             "redactions": int(manifest.get("redactions", 0)) + 1,
-            "remnants": bool(narrowed) or not anew,
+            "remnants": not anew and _remnants(manifest),
         }
         replace_file(self._sealed(release) / _MANIFEST, json.dumps(manifest))
         remove_tree(old)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +54,15 @@ class Evaluation:
     """The figures of one release, and what became of each golden question.
 
     ``ranks`` maps an answerable question to the rank (from 1) of the first passage that holds its quote, None when
-    the first ten don't; ``refused`` maps a question without an answer to whether it was refused.
+    the first ten don't; ``refused`` maps a question without an answer to whether it was refused. ``answers`` maps
+    what an answer hangs on to the keys that it cites, None for a refusal: the same question with the same passages
+    is not answered again.
     """
 
     figures: Mapping[str, Any]
     ranks: Mapping[str, int | None]
     refused: Mapping[str, bool]
+    answers: Mapping[str, list[str] | None] = field(default_factory=dict)
 
 
 def read_golden(path: Path) -> list[GoldenQuestion]:
@@ -98,14 +101,13 @@ def evaluate_release(corpus: Corpus, release: int) -> tuple[Evaluation, bool]:
     if table.exists() and table.same_schema():
         stored = table.scan().filter(pl.col("fingerprint") == fingerprint).select("figures", "questions").collect()
         if stored.height:
-            questions = json.loads(stored["questions"][0])
-            return Evaluation(json.loads(stored["figures"][0]), questions["ranks"], questions["refused"]), False
+            return Evaluation(json.loads(stored["figures"][0]), **json.loads(stored["questions"][0])), False
     figures = _known_items(corpus, release, policy.known_item_queries) | _canary(corpus, release, policy.canary_chunks)
-    ranks: dict[str, int | None] = {}
-    refused: dict[str, bool] = {}
+    evaluation = Evaluation(figures, {}, {})
     if golden:
-        figures |= _golden(corpus, release, golden, ranks, refused) | {"golden_without_document": gone}
-    evaluation = Evaluation(figures, ranks, refused)
+        evaluation = _golden(corpus, release, golden, _answered_before(table))
+        together = {**figures, **evaluation.figures, "golden_without_document": gone}
+        evaluation = replace(evaluation, figures=together)
     _store(table, release, fingerprint, evaluation)
     return evaluation, True
 
@@ -182,31 +184,44 @@ def _canary(corpus: Corpus, release: int, count: int) -> dict[str, Any]:
     return {"canary_chunks": known.height, "canary_cosine": float(cosines.min())}
 
 
+def _answered_before(table: Table) -> dict[str, list[str] | None]:
+    """Return the answers of all evaluations that are kept."""
+    if not (table.exists() and table.same_schema()):
+        return {}
+    answers: dict[str, list[str] | None] = {}
+    for text in table.read(["questions"])["questions"]:
+        answers |= json.loads(text).get("answers", {})
+    return answers
+
+
 def _golden(
-    corpus: Corpus,
-    release: int,
-    golden: Sequence[GoldenQuestion],
-    ranks: dict[str, int | None],
-    refused: dict[str, bool],
-) -> dict[str, Any]:
-    """Search and answer every golden question, noting what became of each in ``ranks`` and ``refused``."""
+    corpus: Corpus, release: int, golden: Sequence[GoldenQuestion], before: Mapping[str, list[str] | None]
+) -> Evaluation:
+    """Search and answer every golden question; what ``before`` holds is not answered again."""
+    ranks: dict[str, int | None] = {}
+    refused: dict[str, bool] = {}
+    answers: dict[str, list[str] | None] = {}
     answered = cited_rightly = 0
+    settings = digest(corpus.policy.answer.model_dump_json(), corpus.embedder_of(release).fingerprint)
     for question in golden:
-        answer, passages = corpus.answer_as(None, question.question, release=release)
+        passages = corpus.search_as(
+            None, question.question, max(_DEPTH, corpus.policy.answer.passages), release=release
+        )
+        read = passages[: corpus.policy.answer.passages]
+        same = digest(settings, question.question, *(f"{p.chunk_id} {digest(p.text)}" for p in read))
+        answers[same] = before[same] if same in before else _cited_keys(corpus, release, question, passages)
+        cited = answers[same]
         if not question.answers:
-            refused[question.id] = answer.refused
+            refused[question.id] = cited is None
             continue
-        if corpus.policy.answer.passages < _DEPTH:
-            passages = corpus.search_as(None, question.question, _DEPTH, release=release)
         relevant = [_holds(passage, question) for passage in passages[:_DEPTH]]
         ranks[question.id] = relevant.index(True) + 1 if any(relevant) else None
-        if not answer.refused:
+        if cited is not None:
             answered += 1
-            keys = {citation.key for sentence in answer.sentences for citation in sentence.citations}
-            cited_rightly += any(key in keys for key, _ in question.answers)
+            cited_rightly += any(key in cited for key, _ in question.answers)
     found = [rank for rank in ranks.values() if rank is not None]
     asked = max(len(ranks), 1)
-    return {
+    figures = {
         "golden_questions": len(golden),
         "golden_recall_at_5": sum(rank <= 5 for rank in found) / asked,
         "golden_recall_at_10": len(found) / asked,
@@ -215,6 +230,15 @@ def _golden(
         "right_document_cited": cited_rightly / max(answered, 1),
         "refusal_accuracy": sum(refused.values()) / len(refused) if refused else 1.0,
     }
+    return Evaluation(figures, ranks, refused, answers)
+
+
+def _cited_keys(corpus: Corpus, release: int, question: GoldenQuestion, passages: list[Passage]) -> list[str] | None:
+    """Answer from the passages; return the keys that are cited, None for a refusal."""
+    answer = corpus.answer_from(question.question, passages[: corpus.policy.answer.passages], release)
+    if answer.refused:
+        return None
+    return sorted({citation.key for sentence in answer.sentences for citation in sentence.citations})
 
 
 def _holds(passage: Passage, question: GoldenQuestion) -> bool:
@@ -245,7 +269,9 @@ def _store(table: Table, release: int, fingerprint: str, evaluation: Evaluation)
         "error": None,
         "release": release,
         "figures": json.dumps(dict(evaluation.figures)),
-        "questions": json.dumps({"ranks": dict(evaluation.ranks), "refused": dict(evaluation.refused)}),
+        "questions": json.dumps(
+            {"ranks": evaluation.ranks, "refused": evaluation.refused, "answers": evaluation.answers}
+        ),
     }
     batches = pa.Table.from_pylist([row], schema=table.schema).to_batches()
     if table.exists() and table.same_schema():
