@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from headwater.corpus import Corpus
+from headwater.dedup import near_duplicates
 from headwater.driver import Stage, run_stage, start_ahead
 from headwater.embedding import model_fingerprint
 from headwater.errors import GateError, ReleaseError
@@ -24,6 +25,7 @@ from headwater.hashing import digest
 from headwater.index.contract import IndexSpec
 from headwater.lake import Table
 from headwater.ledger import Pin, ReleaseState
+from headwater.quality import assess
 from headwater.receipts import end_states, record_receipts
 from headwater.releases import apply_permissions, drop_old
 from headwater.reports import GateCheck, NoProgress, Progress, StageReport
@@ -366,13 +368,15 @@ class Pipeline:
             return run_stage(stage, upstream, target, self.progress, workers=self._workers)
 
     def _start_ahead(self) -> None:
-        """Start what the coming stages need seconds to load, all at once: one worker per kind, and the model."""
+        """Start what the coming stages need seconds to load, all at once: a worker per kind, kernels, and the model."""
         policy = self.corpus.policy
         for stage in (parse_stage(policy.parse, policy.source.uri), privacy_stage(policy.privacy), chunk_stage(policy)):
             start_ahead(stage)
 
         def load() -> None:
-            with suppress(Exception):  # whoever needs the model gets the error
+            with suppress(Exception):  # whoever needs it gets the error
+                assess(["Any text loads the language model and the kernels."])
+                near_duplicates(["one text", "another text"])
                 _ = self.corpus.embedder
 
         threading.Thread(target=load, name="headwater-load-model", daemon=True).start()
