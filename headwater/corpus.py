@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from headwater.answering import answer_extractive
@@ -249,15 +250,19 @@ class Corpus:
         release: int | None = None,
         filters: Mapping[str, Any] | None = None,
         mode: Mode = "hybrid",
+        dense: npt.NDArray[np.float32] | None = None,
     ) -> list[Passage]:
-        """Search with the reader groups given outright; None sees everything, for the gate and maintenance only."""
+        """Search with the reader groups given outright; None sees everything, for the gate and maintenance only.
+
+        ``dense`` is the query's vector where the caller has it already.
+        """
 
         def search() -> list[Passage]:
             with self.searcher(release) as searcher:
                 number = searcher.release
                 request = SearchRequest(
                     limit=k,
-                    dense=None if mode == "sparse" else self.embedder_of(number).encode_queries([query])[0],
+                    dense=self._dense(number, query, dense) if mode != "sparse" else None,
                     sparse=None if mode == "dense" else self.sparse_encoder_of(number).encode_query(query),
                     readers=readers,
                     filters=filters or {},
@@ -267,6 +272,9 @@ class Corpus:
                 return [passage_of(hit, number) for hit in searcher.search(request)]
 
         return self._reopening(search)
+
+    def _dense(self, release: int, query: str, vector: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
+        return vector if vector is not None else self.embedder_of(release).encode_queries([query])[0]
 
     def answer(self, question: str, *, principal: Principal | None = None, release: int | None = None) -> Answer:
         """Answer from the passages that ``principal`` may read, or refuse; the answer is recorded in the ledger.

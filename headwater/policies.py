@@ -53,7 +53,7 @@ class WatchPolicy(Policy):
         description="Time one look may take; a larger bucket is listed over several looks. Dagster gives a sensor a minute.",
     )
     quiet_seconds: float = Field(
-        default=2.0, ge=0, description="A bulk upload is waited out: nothing may have been written for this long."
+        default=1.0, ge=0, description="A bulk upload is waited out: nothing may have been written for this long."
     )
     max_wait_seconds: float = Field(
         default=60.0, ge=0, description="... but a bucket that never rests is reindexed after this long."

@@ -150,15 +150,25 @@ def _known_items(corpus: Corpus, release: int, count: int) -> dict[str, Any]:
     embeddings = corpus.tables.embeddings.scan(version)
     rows = embeddings.filter(pl.col("id").is_in(chosen)).select("id", "doc_id", "text").collect()
     by_id = {row["id"]: row for row in rows.iter_rows(named=True)}
-    asked = found = 0
-    for name in chosen:
-        query = known_item_query(by_id[name]["text"])
-        if query is None or asked == count:
-            continue
-        asked += 1
-        passages = corpus.search_as(None, query, _DEPTH, release=release)
-        found += any(passage.doc_id == by_id[name]["doc_id"] for passage in passages)
-    return {"known_item_queries": asked, "known_item_recall": found / asked if asked else 1.0}
+    queries = [(by_id[name]["doc_id"], known_item_query(by_id[name]["text"])) for name in chosen]
+    asked = [(doc_id, query) for doc_id, query in queries if query is not None][:count]
+    results = _search_all(corpus, release, [query for _, query in asked], _DEPTH)
+    found = sum(
+        any(passage.doc_id == doc_id for passage in passages)
+        for (doc_id, _), passages in zip(asked, results, strict=True)
+    )
+    return {"known_item_queries": len(asked), "known_item_recall": found / len(asked) if asked else 1.0}
+
+
+def _search_all(corpus: Corpus, release: int, queries: Sequence[str], k: int) -> list[list[Passage]]:
+    """Search for every query; they are embedded in one go."""
+    if not queries:
+        return []
+    vectors = corpus.embedder_of(release).encode_queries(queries)
+    return [
+        corpus.search_as(None, query, k, release=release, dense=vector)
+        for query, vector in zip(queries, vectors, strict=True)
+    ]
 
 
 def known_item_query(text: str) -> str | None:
@@ -203,10 +213,9 @@ def _golden(
     answers: dict[str, list[str] | None] = {}
     answered = cited_rightly = 0
     settings = digest(corpus.policy.answer.model_dump_json(), corpus.embedder_of(release).fingerprint)
-    for question in golden:
-        passages = corpus.search_as(
-            None, question.question, max(_DEPTH, corpus.policy.answer.passages), release=release
-        )
+    depth = max(_DEPTH, corpus.policy.answer.passages)
+    results = _search_all(corpus, release, [question.question for question in golden], depth)
+    for question, passages in zip(golden, results, strict=True):
         read = passages[: corpus.policy.answer.passages]
         same = digest(settings, question.question, *(f"{p.chunk_id} {digest(p.text)}" for p in read))
         answers[same] = before[same] if same in before else _cited_keys(corpus, release, question, passages)
