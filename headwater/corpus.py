@@ -20,6 +20,7 @@ from headwater.answering import answer_extractive
 from headwater.config import load_corpus_file
 from headwater.embedding import Bm25Encoder, Embedder
 from headwater.errors import LakeError, NotFoundError, ReleaseError
+from headwater.hashing import chunk_id
 from headwater.index import open_engine
 from headwater.index.contract import Hit, ReleaseEngine, Searcher, SearchRequest
 from headwater.lease import Lease, corpus_lease
@@ -136,6 +137,7 @@ class Corpus:
         from headwater.erase import recover
 
         with corpus_lease(self.ledger, self.name, self.project.lake_path(self.name) / ".lock") as lease:
+            lease.check()
             recover(self)
             yield lease
 
@@ -155,7 +157,8 @@ class Corpus:
 
         NotFoundError when the corpus has no live release, or not the one asked for.
         """
-        number = release if release is not None else self.live()
+        live = self.live()  # asked for every release: it also says when releases were changed in place
+        number = release if release is not None else live
         if number is None:
             raise self._nothing_live()
         with self._lock:
@@ -312,6 +315,8 @@ class Corpus:
         with self.searcher(release) as searcher:
             hits = searcher.retrieve([passage.chunk_id for passage in passages], with_vectors=True)
         stored = {hit.chunk_id: hit.payload["vector"] for hit in hits}
+        if not all(passage.chunk_id in stored for passage in passages):
+            raise ReleaseError(f"Release {release} of {self.name!r} was changed while it was read; ask again.")
         vectors = np.array([stored[passage.chunk_id] for passage in passages], dtype=np.float32)
         return answer_extractive(
             question,
@@ -340,12 +345,17 @@ class Corpus:
         missing = NotFoundError(f"There is no document {doc_id!r} in corpus {self.name!r} that you may read.")
         if number is None:
             raise missing
-        versions = self.ledger.release(self.name, number).table_versions
+        info = self.ledger.release(self.name, number)
+        held = self._first_point(doc_id, number) if info.state != "dropped" else None
+        if held is None:
+            raise missing
+        versions = info.table_versions
         one = pl.col("doc_id") == doc_id
         found = self.tables.source_objects.scan(versions["source_objects"]).filter(one).collect()
         now = self.tables.source_objects.scan().filter(one).select("readers").collect()
         groups = readers_of_principal(principal)
-        if found.is_empty() or not all(groups.intersection(row["readers"][0]) for row in (found, now) if row.height):
+        readers = [held["readers"] or (), *now["readers"]]
+        if found.is_empty() or not all(groups.intersection(allowed) for allowed in readers):
             raise missing
         texts = self.tables.anonymized_documents.scan(versions["anonymized_documents"])
         rows = texts.filter(one & (pl.col("state") == "ok")).collect()
@@ -366,6 +376,16 @@ class Corpus:
             pages=_spans((e["page"], e["start"], e["end"]) for e in row["elements"] if e["page"] is not None),
             metadata={"pages": content["pages"][0], "size": origin["size"], "last_modified": origin["last_modified"]},
         )
+
+    def _first_point(self, doc_id: str, release: int) -> Mapping[str, Any] | None:
+        """Return the payload of a document's first chunk as the release holds it: what search goes by."""
+
+        def look() -> Mapping[str, Any] | None:
+            with self.searcher(release) as searcher:
+                hits = searcher.retrieve([chunk_id(doc_id, 0)])
+                return hits[0].payload if hits else None
+
+        return self._reopening(look)
 
     def receipts(self, key: str | None = None) -> list[Receipt]:
         """Return what became of every listed object (or of one), in order of key.

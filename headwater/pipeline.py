@@ -239,6 +239,7 @@ class Pipeline:
                 reason = f"Failed checks: {', '.join(failed)}." if failed else "Passed the gate."
                 corpus.ledger.set_state(corpus.name, release, state, checks=checks, reason=reason, lease=lease.token)
             if failed:
+                self._announce()
                 self._record_receipts()
         return checks
 
@@ -267,8 +268,8 @@ class Pipeline:
                     corpus.name, release, reason="Passed the gate.", unless_pinned=True, lease=lease.token
                 )
                 held_back = None if published else release
-            if published and release is not None:
-                corpus.engine.publish(release)
+            self._announce()
+            if published:
                 drop_old(corpus)
             corpus.refresh()
             written = self._record_receipts()
@@ -357,6 +358,12 @@ class Pipeline:
     def _listing_file(self) -> Path:
         """What ``source_objects`` found in the bucket, kept until the run that found it has ended well."""
         return self.corpus.project.lake_path(self.corpus.name) / ".listing"
+
+    def _announce(self) -> None:
+        """Point whoever follows the engine at what is live; a rollback meanwhile, or a killed run, may not have."""
+        live = self.corpus.ledger.live(self.corpus.name)
+        if live is not None:
+            self.corpus.engine.publish(live)
 
     def _record_receipts(self) -> Mapping[str, Any]:
         """Write down what became of every object; return what was written beside the bucket, and what could not be."""

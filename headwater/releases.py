@@ -18,6 +18,7 @@ from headwater.errors import LeaseError, ReleaseError
 from headwater.lake import Table
 from headwater.ledger import ReleaseInfo
 from headwater.receipts import record_receipts
+from headwater.source import EVERYONE
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
@@ -104,7 +105,7 @@ def promote(corpus: Corpus, release: int, *, reason: str, force: bool = False) -
     """
     info = corpus.ledger.release(corpus.name, release)
     failed = [f"{c['name']} = {c['figure']:g} (threshold {c['threshold']:g})" for c in info.checks if not c["passed"]]
-    ungated = info.state == "candidate" and not info.checks
+    ungated = info.state == "candidate" and (not info.checks or bool(failed))
     if (info.state == "rejected" or ungated) and not force:
         why = f"failed the gate: {'; '.join(failed)}" if failed else "has not been through the gate"
         raise ReleaseError(
@@ -119,10 +120,13 @@ def promote(corpus: Corpus, release: int, *, reason: str, force: bool = False) -
 
 
 def _switched(corpus: Corpus, release: int) -> None:
-    """Tell everybody else that ``release`` is live: the engine's followers, and the files beside the bucket."""
-    corpus.engine.publish(release)
+    """Tell everybody else that ``release`` is live: the engine's followers, and the files beside the bucket.
+
+    Both are written by the corpus' writer alone; a reindex that is at work does it when it ends.
+    """
     corpus.refresh()
-    with suppress(LeaseError), corpus.writing():  # a reindex that is at work writes them when it ends
+    with suppress(LeaseError), corpus.writing():
+        corpus.engine.publish(release)
         record_receipts(corpus.name, corpus.tables, corpus.ledger, corpus.policy.source)
 
 
@@ -196,11 +200,11 @@ def _questions(corpus: Corpus, before: int, after: int) -> tuple[QuestionChange,
 
 
 def apply_permissions(corpus: Corpus) -> list[int]:
-    """Take away, in every kept release, what readers lost since; return the releases that were changed.
+    """Take away, in every kept release, what readers lost since it was made; return the releases that were looked at.
 
-    Called at the start of an index build, under the writer's lease. Nothing happens while permissions only grew: an
-    older release then shows less than it might, never more. The newest listing decides; a document that is no longer
-    listed keeps its readers.
+    Called at the start of an index build, under the writer's lease. A document's readers in an older release are at
+    most those that it had there and those that it has now: nobody gains. A document that is no longer listed keeps
+    its readers. Killed at any point, the next call does the rest: ``readers_version`` is noted last.
     """
     objects = corpus.tables.source_objects
     newest = objects.version()
@@ -211,27 +215,33 @@ def apply_permissions(corpus: Corpus) -> list[int]:
     for info in sorted(corpus.releases(), key=lambda info: (info.state == "live", info.number)):
         if info.state not in KEPT or info.number not in sealed or info.readers_version in (None, newest):
             continue
-        readers = _narrowed(corpus, info, objects.read(["doc_id", "readers"], info.readers_version), current)
-        if readers and corpus.engine.redact(info.number, readers=readers):
-            corpus.ledger.note_redaction(corpus.name, info.number, redacted=True, readers_version=newest)
+        readers = _narrowed(corpus, info, current)
+        if readers:
+            corpus.ledger.note_redaction(corpus.name, info.number, redacted=True)
+            corpus.engine.redact(info.number, readers=readers)
+            corpus.ledger.touch(corpus.name)
             changed.append(info.number)
+        corpus.ledger.note_redaction(corpus.name, info.number, readers_version=newest)
     if changed:
-        corpus.ledger.touch(corpus.name)
         corpus.refresh()
     return changed
 
 
-def _narrowed(corpus: Corpus, info: ReleaseInfo, held: pl.DataFrame, current: pl.DataFrame) -> dict[str, list[str]]:
-    """Return the current readers of the release's documents whose readers differ, if any of them lost a reader."""
-    joined = held.join(current, on="doc_id", suffix="_now").filter(
-        pl.col("readers").list.sort() != pl.col("readers_now").list.sort()
-    )
-    if not any(set(old) - set(new) for _, old, new in joined.iter_rows()):
-        return {}
-    version = info.table_versions["index_manifest"]
-    inside = corpus.tables.index_manifest.scan(version).select("doc_id").unique().collect()
-    concerned = joined.join(inside, on="doc_id", how="semi").select("doc_id", "readers_now")
-    return {name: list(now) for name, now in concerned.iter_rows()}
+def _narrowed(corpus: Corpus, info: ReleaseInfo, current: pl.DataFrame) -> dict[str, list[str]]:
+    """Return the readers that documents of a release have left, where they are fewer than when it was made."""
+    versions = info.table_versions
+    made = corpus.tables.source_objects.read(["doc_id", "readers"], versions["source_objects"])
+    inside = corpus.tables.index_manifest.scan(versions["index_manifest"]).select("doc_id").unique().collect()
+    joined = made.join(current, on="doc_id", suffix="_now").join(inside, on="doc_id", how="semi")
+    left = ((name, set(then), _left(set(then), set(now))) for name, then, now in joined.iter_rows())
+    return {name: sorted(readers) for name, then, readers in left if readers != then}
+
+
+def _left(then: set[str], now: set[str]) -> set[str]:
+    """Return who could read then and can read now; everyone's mark stands for every group."""
+    if EVERYONE in then:
+        return now
+    return then if EVERYONE in now else then & now
 
 
 def drop_old(corpus: Corpus) -> list[int]:

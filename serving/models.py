@@ -190,6 +190,16 @@ class DocumentResponse(BaseModel):
     metadata: dict[str, Any]
 
 
+class CheckOut(Response):
+    """One check of the gate. Its details name documents, so they are for the people who run the corpus."""
+
+    name: str
+    passed: bool
+    figure: float
+    threshold: float
+    description: str
+
+
 class ReleaseOut(Response):
     """One release of a corpus."""
 
@@ -200,7 +210,7 @@ class ReleaseOut(Response):
     published_at: datetime | None
     reason: str | None
     counts: dict[str, int]
-    checks: list[dict[str, Any]]
+    checks: list[CheckOut]
 
 
 class ReleasesResponse(Response):

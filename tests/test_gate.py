@@ -220,6 +220,10 @@ def test_a_failed_release_is_promoted_by_a_person_with_a_reason(corpus: Corpus, 
     rejected = newest(corpus).number
     with pytest.raises(ReleaseError, match="Say why"):
         promote(corpus, rejected, reason=" ", force=True)
+    # A run that was killed before its gate leaves the release as a candidate with the checks that it failed before.
+    corpus.ledger.set_state(corpus.name, rejected, "candidate")
+    with pytest.raises(ReleaseError, match="failed the gate"):
+        promote(corpus, rejected, reason="it says candidate")
     promote(corpus, rejected, reason="the manuals were withdrawn", force=True)
     assert corpus.live() == rejected
     reason = corpus.ledger.release(corpus.name, rejected).reason or ""

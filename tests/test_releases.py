@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -183,6 +184,58 @@ def test_a_release_built_on_a_revoked_one_has_the_right_readers(corpus: Corpus, 
     assert held is not None
     promote(corpus, held, reason="go on")
     assert corpus.search("How often is the weir greased?")[0].key == thing(0)
+
+
+def permit(root: Path, number: int, *groups: str) -> None:
+    (root / "documents" / f"{thing(number)}.acl.json").write_text(json.dumps({"groups": list(groups)}))
+
+
+def test_a_revocation_opens_nothing_else(corpus: Corpus, root: Path) -> None:
+    permit(root, 0, "hr")
+    reindex(corpus)
+    confidential = "How often is the weir greased?"
+    edit(root, 0, "diary")
+    permit(root, 0, "*")  # a revision for everyone replaces the confidential one
+    permit(root, 1, "field")  # and in the same listing somebody loses another document
+    reindex(corpus)
+    assert not any(p.key == thing(0) for p in corpus.search(confidential, 20, release=2))
+    assert corpus.search(confidential)[0].key == thing(0)
+    hr = corpus.search(confidential, release=2, principal=Principal(frozenset({"hr"})))
+    assert hr[0].key == thing(0)
+
+
+def test_a_document_that_came_back_with_fewer_readers_is_narrowed_in_older_releases(corpus: Corpus, root: Path) -> None:
+    (root / "documents" / thing(0)).unlink()
+    permit(root, 1, "field")
+    reindex(corpus)
+    edit(root, 0, "log")
+    permit(root, 0, "board")
+    reindex(corpus)
+    assert not any(p.key == thing(0) for p in corpus.search("How often is the weir greased?", 20, release=1))
+
+
+def test_a_narrowed_document_stays_closed_when_it_has_left_the_bucket(corpus: Corpus, root: Path) -> None:
+    doc_id = corpus.search("How often is the weir greased?")[0].doc_id
+    permit(root, 0, "hr")
+    reindex(corpus)
+    (root / "documents" / thing(0)).unlink()
+    (root / "documents" / f"{thing(0)}.acl.json").unlink()
+    reindex(corpus)
+    with pytest.raises(NotFoundError):
+        corpus.document(doc_id, release=1)
+    assert corpus.document(doc_id, release=1, principal=Principal(frozenset({"hr"}))).key == thing(0)
+
+
+def test_a_reader_of_a_named_release_notices_a_revocation(corpus: Corpus, root: Path) -> None:
+    question = "How often is the weir greased?"
+    with open_corpus(root / "assets" / corpus.name) as server:  # another process, which never asks for live
+        assert server.search(question, release=1)[0].key == thing(0)
+        permit(root, 0, "hr")
+        reindex(corpus)
+        deadline = time.monotonic() + 10
+        while any(p.key == thing(0) for p in server.search(question, 20, release=1)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_revocation_takes_effect_although_the_gate_fails(corpus: Corpus, root: Path) -> None:

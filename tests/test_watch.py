@@ -314,7 +314,7 @@ def test_a_file_that_keeps_its_old_times_counts_as_just_written(watched: Watched
     watched.write("copied.txt")
     os.utime(watched.folder / "copied.txt", (10**9, 10**9))
     watched.now = datetime.now(UTC)
-    watched.look(1)
+    watched.look(0.5)
     assert "Waiting for an upload to end" in watched.decide().reason
 
 
@@ -379,7 +379,7 @@ def test_an_event_outlasts_a_running_reindex_and_waits_for_more(watched: Watched
     watched.look()
     watched.applied = watched.listing
     received(watched, seconds_ago=0)
-    watched.look(1)
+    watched.look(0.5)
     assert "Waiting for an upload to end" in watched.decide().reason
     watched.look(10)
     assert not watched.decide(running="run 1").request

@@ -115,11 +115,12 @@ def evaluate_release(corpus: Corpus, release: int) -> tuple[Evaluation, bool]:
 def _answerable(
     corpus: Corpus, release: int, golden: Sequence[GoldenQuestion]
 ) -> tuple[list[GoldenQuestion], list[str]]:
-    """Return the questions to ask, and the ids of those whose every labelled document has left the bucket."""
+    """Return the questions to ask, and the ids of those whose every labelled document is gone or erased."""
     if not golden:
         return [], []
     version = corpus.ledger.release(corpus.name, release).table_versions["source_objects"]
-    listed = set(corpus.tables.source_objects.read(["key"], version)["key"])
+    objects = corpus.tables.source_objects.read(["key", "reason"], version)
+    listed = set(objects.filter(pl.col("reason") != "erased")["key"])
     gone = [q.id for q in golden if q.answers and not any(key in listed for key, _ in q.answers)]
     return [q for q in golden if q.id not in set(gone)], gone
 

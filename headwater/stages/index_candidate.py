@@ -60,7 +60,7 @@ def build_candidate(
     ``settings`` is what a reader needs to search it, ``lease`` the token under which the ledger is written. Raises ReleaseError when the engine fails; the live release is never touched.
     """
     started = time.perf_counter()
-    _discard_unfinished(corpus, engine, ledger)
+    _discard_unfinished(corpus, engine, ledger, lease)
     documents = _documents(inputs)
     wanted = _wanted(inputs.embeddings, documents)
     _declare(inputs.manifest, wanted)
@@ -68,7 +68,7 @@ def build_candidate(
     releases = {release.number: release for release in ledger.releases(corpus)}
     live = releases.get(ledger.live(corpus) or -1)
     same = _same_release(releases, live, engine, spec, inputs.manifest, wanted)
-    _discard_superseded(corpus, engine, ledger, same)
+    _discard_superseded(corpus, engine, ledger, same, lease)
     counts = {"points": wanted.height, "documents": wanted["doc_id"].n_unique()}
     if same is not None:
         if same is not live and same.state != "candidate":
@@ -99,19 +99,23 @@ def build_candidate(
     return number, report
 
 
-def _discard_unfinished(corpus: str, engine: ReleaseEngine, ledger: Ledger) -> None:
+def _discard_unfinished(corpus: str, engine: ReleaseEngine, ledger: Ledger, lease: int | None) -> None:
     """Drop what a killed run left half-built."""
     for release in ledger.releases(corpus):
         if release.state == "building":
+            reason = "The run that built it did not finish."
+            ledger.set_state(corpus, release.number, "dropped", reason=reason, lease=lease)
             engine.drop(release.number)
-            ledger.set_state(corpus, release.number, "dropped", reason="The run that built it did not finish.")
 
 
-def _discard_superseded(corpus: str, engine: ReleaseEngine, ledger: Ledger, wanted: ReleaseInfo | None) -> None:
+def _discard_superseded(
+    corpus: str, engine: ReleaseEngine, ledger: Ledger, wanted: ReleaseInfo | None, lease: int | None
+) -> None:
     """Drop candidates that are not what is wanted any more: there is one candidate at a time."""
     for release in ledger.releases(corpus):
         if release.state in _REUSABLE and (wanted is None or release.number != wanted.number):
-            ledger.set_state(corpus, release.number, "dropped", reason="A later reindex found the bucket changed.")
+            reason = "A later reindex found the bucket changed."
+            ledger.set_state(corpus, release.number, "dropped", reason=reason, lease=lease)
             engine.drop(release.number)
 
 
