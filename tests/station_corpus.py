@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from headwater.config import COMPONENT_TYPE
@@ -110,3 +112,25 @@ def thing(number: int) -> str:
 def reindex(corpus: Corpus, **options: bool) -> Any:
     """Run the whole line."""
     return Pipeline(corpus, workers=1, **options).run()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HEADWATER_PROJECT", "HEADWATER_HOME", "HEADWATER_LEDGER_URL"):
+            patch.delenv(name, raising=False)
+        root = tmp_path_factory.mktemp("stations") / "project"
+        root.mkdir()
+        build(root)
+        yield root
+
+
+@pytest.fixture
+def root(built: Path, tmp_path: Path) -> Path:
+    return copy(built, tmp_path / "project")
+
+
+@pytest.fixture
+def corpus(root: Path) -> Iterator[Corpus]:
+    with open_corpus(configure(root)) as corpus:
+        yield corpus

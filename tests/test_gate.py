@@ -21,29 +21,9 @@ from headwater.releases import diff, promote
 from headwater.reports import GateCheck
 from tests import station_corpus
 from tests.soak import station
-from tests.station_corpus import reindex, sentence, thing
+from tests.station_corpus import built, corpus, reindex, root, sentence, thing
 
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HEADWATER_PROJECT", "HEADWATER_HOME", "HEADWATER_LEDGER_URL"):
-            patch.delenv(name, raising=False)
-        root = tmp_path_factory.mktemp("stations") / "project"
-        root.mkdir()
-        station_corpus.build(root)
-        yield root
-
-
-@pytest.fixture
-def root(built: Path, tmp_path: Path) -> Path:
-    return station_corpus.copy(built, tmp_path / "project")
-
-
-@pytest.fixture
-def corpus(root: Path) -> Iterator[Corpus]:
-    with open_corpus(station_corpus.configure(root)) as corpus:
-        yield corpus
+__all__ = ["built", "corpus", "root"]
 
 
 def stopped(corpus: Corpus, run: Callable[[], object], expected: str) -> GateCheck:

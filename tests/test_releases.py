@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,31 +19,11 @@ from headwater.index.contract import POINT_SCHEMA, IndexSpec
 from headwater.releases import collect_garbage, diff, promote, rollback
 from headwater.types import Passage, Principal
 from tests import station_corpus
-from tests.station_corpus import reindex, thing
+from tests.station_corpus import built, corpus, reindex, root, thing
+
+__all__ = ["built", "corpus", "root"]
 
 QUESTIONS = ("How often is the weir greased?", "Who greases the siren?", "paste number 47", "the log of the gantry")
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HEADWATER_PROJECT", "HEADWATER_HOME", "HEADWATER_LEDGER_URL"):
-            patch.delenv(name, raising=False)
-        root = tmp_path_factory.mktemp("stations") / "project"
-        root.mkdir()
-        station_corpus.build(root)
-        yield root
-
-
-@pytest.fixture
-def root(built: Path, tmp_path: Path) -> Path:
-    return station_corpus.copy(built, tmp_path / "project")
-
-
-@pytest.fixture
-def corpus(root: Path) -> Iterator[Corpus]:
-    with open_corpus(station_corpus.configure(root)) as corpus:
-        yield corpus
 
 
 def results(corpus: Corpus, release: int | None = None) -> list[list[Passage]]:

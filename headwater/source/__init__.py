@@ -11,7 +11,7 @@ from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
 from headwater.source.store import open_store, read_object
 from headwater.source.sync import sync_objects
-from headwater.source.table import CODE_VERSION, SCHEMA, STAGE, reader_frame, requeue_objects
+from headwater.source.table import CODE_VERSION, SCHEMA, STAGE, requeue_objects
 
 REASONS: dict[str, tuple[str, str]] = {
     "too_large": (
@@ -48,7 +48,6 @@ __all__ = [
     "list_objects",
     "open_store",
     "read_object",
-    "reader_frame",
     "readers_of",
     "requeue_objects",
     "sync_objects",

@@ -83,8 +83,3 @@ def requeue_objects(table: Table, keys: Sequence[str] | None, mark: str, state: 
     if rows:
         write_rows(table, rows, [], frame)
     return len(rows)
-
-
-def reader_frame(table: Table, version: int | None = None) -> pl.DataFrame:
-    """Return doc_id, key, revision and readers of every object, as the index needs them."""
-    return table.read(["doc_id", "key", "revision", "readers"], version)
