@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from headwater.erase.vectors import forget_unused_vectors
 from headwater.errors import LeaseError, ReleaseError
 from headwater.lake import Table
 from headwater.ledger import ReleaseInfo
@@ -270,6 +271,7 @@ def collect_garbage(corpus: Corpus) -> Collected:
         for number in orphans:
             corpus.engine.drop(number)
         files = sum(table.vacuum(_pinned(corpus, table)) for table in corpus.tables.all() if table.exists())
+        forget_unused_vectors(corpus.project)
         return Collected(tuple(sorted({*dropped, *orphans})), files)
 
 

@@ -297,6 +297,16 @@ def test_a_text_that_another_document_shares_keeps_its_cached_vector(corpus: Cor
     assert receipt.verified.found == 0
 
 
+def test_a_vector_of_a_revision_that_the_lake_forgot_before_goes_too(corpus: Corpus) -> None:
+    path = corpus.project.cache_path() / "embeddings"
+    vector = np.linspace(1, 2, corpus.embedder.dimensions, dtype=np.float32).reshape(1, -1)
+    with closing(VectorCache(path, corpus.embedder.fingerprint, corpus.embedder.dimensions)) as cache:
+        cache.store(["a revision whose rows were cleaned up"], vector)
+    assert erase(corpus, KEY, reason="asked").verified.found == 0
+    stored = b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
+    assert stored and vector.tobytes() not in stored
+
+
 def test_the_line_goes_on_after_an_erasure(corpus: Corpus, root: Path) -> None:
     erase(corpus, KEY, reason="asked")
     (root / "documents" / "gauge.md").write_text(FILES["gauge.md"].replace("fifteen", "forty"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from headwater.corpus import Corpus, open_corpus
-from headwater.embedding import Bm25Encoder
+from headwater.embedding import Bm25Encoder, VectorCache
 from headwater.errors import NotFoundError, ReleaseError
 from headwater.hashing import chunk_id
 from headwater.index.contract import POINT_SCHEMA, IndexSpec
@@ -124,6 +125,16 @@ def test_garbage_goes_and_what_is_kept_stays_readable(root: Path) -> None:
         assert corpus.document(doc_id, release=3).text
         rollback(corpus, 3, reason="look")
         assert results(corpus) == before
+
+
+def test_vectors_of_texts_that_left_the_lake_leave_the_cache(corpus: Corpus, root: Path) -> None:
+    cache = corpus.project.cache_path() / "embeddings"
+    with closing(VectorCache(cache, corpus.embedder.fingerprint, corpus.embedder.dimensions)) as vectors:
+        vectors.store(["a text that no table holds"], np.ones((1, corpus.embedder.dimensions), dtype=np.float32))
+        before = set(vectors.hashes())
+    collect_garbage(corpus)
+    with closing(VectorCache(cache, corpus.embedder.fingerprint, corpus.embedder.dimensions)) as vectors:
+        assert before - set(vectors.hashes()) == {"a text that no table holds"}
 
 
 def test_a_revoked_permission_is_gone_from_every_release(corpus: Corpus, root: Path) -> None:

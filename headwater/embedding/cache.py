@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,14 @@ class VectorCache:
         rows = [(key, row.tobytes()) for key, row in zip(text_hashes, vectors.astype("<f4"), strict=True)]
         self._write("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
+    def hashes(self) -> list[str]:
+        """Return all known hashes."""
+        with self._lock:
+            try:
+                return [name for (name,) in self._connection.execute("SELECT hash FROM vectors")]
+            except sqlite3.DatabaseError as error:
+                raise self._damaged(error) from error
+
     def delete(self, text_hashes: Sequence[str]) -> int:
         """Forget ``text_hashes`` and return how many were known; their bytes are overwritten on disk."""
         count = self._write("DELETE FROM vectors WHERE hash = ?", [(key,) for key in text_hashes])
@@ -111,11 +119,23 @@ class VectorCache:
 
 def forget(path: Path, text_hashes: Sequence[str]) -> int:
     """Forget texts in the caches of all models under ``path``; return how many vectors there were."""
-    count = 0
+    return sum(_in_each(path, lambda cache: cache.delete(text_hashes)))
+
+
+def keep_only(path: Path, text_hashes: Collection[str]) -> int:
+    """Forget all texts but these in the caches of all models under ``path``; return how many vectors there were."""
+
+    def prune(cache: VectorCache) -> int:
+        unused = [name for name in cache.hashes() if name not in text_hashes]
+        return cache.delete(unused) if unused else 0
+
+    return sum(_in_each(path, prune))
+
+
+def _in_each(path: Path, work: Callable[[VectorCache], int]) -> Iterator[int]:
     for folder in sorted(file.parent for file in Path(path).glob("*/vectors.sqlite")):
         cache = VectorCache(path, folder.name, dimensions=0)  # no vector is read, so their width does not matter
         try:
-            count += cache.delete(text_hashes)
+            yield work(cache)
         finally:
             cache.close()
-    return count

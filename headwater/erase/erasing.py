@@ -16,6 +16,7 @@ from headwater.erase.probes import Probes, choose
 from headwater.erase.records import ErasureReceipt, Removed, Verification
 from headwater.erase.swap import rewrite_lake
 from headwater.erase.traces import Traces, collect, copies, shared_hashes
+from headwater.erase.vectors import forget_unused_vectors
 from headwater.erase.verify import look_for, points_held
 from headwater.errors import NotFoundError, SourceError
 from headwater.hashing import digest, document_id
@@ -141,6 +142,7 @@ def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> 
     rewrite_lake(corpus, plan, lease)
     progress.advance(STAGE, 1)
     plan.vectors += forget(corpus.project.cache_path() / "embeddings", plan.probes.hashes)
+    forget_unused_vectors(corpus.project)  # those of revisions that the lake had lost before, whose hashes nobody knows
     progress.advance(STAGE, 1)
     plan.answers += corpus.ledger.forget_answers(corpus.name, plan.doc_id, phrases=plan.probes.long)
     corpus.ledger.compact()
