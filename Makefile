@@ -11,7 +11,7 @@ QUESTION ?= How often is the Heron H3 checked against the calibration rail?
 RUNTIME := $(VENV)/.runtime
 DEV     := $(VENV)/.dev
 
-.PHONY: demo test convergence soak lint format browser samples setup setup-dev clean
+.PHONY: demo test convergence soak lint format browser redis samples setup setup-dev clean
 
 setup: $(RUNTIME)
 setup-dev: $(DEV)
@@ -39,9 +39,10 @@ samples: $(RUNTIME)
 demo: samples
 	$(BIN)/headwater up --reindex samples --ask samples "$(QUESTION)"
 
-# Browser tests need Debian's chromium and chromium-driver; CI installs them, elsewhere the tests are skipped without.
+# Some tests need Debian's chromium and chromium-driver, or redis-server; CI installs them, elsewhere the tests are
+# skipped without.
 ifeq ($(CI),true)
-test: browser
+test: browser redis
 endif
 test: $(DEV) samples
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
@@ -61,6 +62,11 @@ lint: $(DEV)
 format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+redis:
+	@if command -v redis-server; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root="sudo -n"; fi; \
+	$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends redis-server
 
 browser:
 	@if command -v chromium && command -v chromedriver; then exit 0; fi; \

@@ -23,7 +23,8 @@ def deduplicated_documents(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefini
     def deduplicated_documents(context: dg.AssetExecutionContext, headwater: HeadwaterResource) -> dg.MaterializeResult:
         """One row per document: whether it says the same as another one. Exact copies and near-duplicates (MinHash, then
         exact Jaccard) form clusters among documents with the same readers; each cluster keeps one named survivor.
-        Paragraphs repeated across the corpus are removed as boilerplate.
+        Paragraphs repeated across the corpus are removed as boilerplate. Documents that another corpus holds, or that
+        contain an evaluation question, are left out where the policy says so.
         """
         pipeline = headwater.pipeline(corpus, context.log)
         return materialized(pipeline, pipeline.deduplicated_documents())

@@ -1,11 +1,13 @@
 """`quality_documents`: what is worth indexing."""
 
 import dagster as dg
+import polars as pl
 
-from assets.metadata import materialized
+from assets.metadata import markdown_table, materialized
 from assets.stage import stage_asset
 from headwater import quality
 from headwater.policies import CorpusPolicy
+from headwater.quality.report import drawn
 from resources.headwater import HeadwaterResource
 
 
@@ -22,9 +24,12 @@ def quality_documents(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefinition:
     )
     def quality_documents(context: dg.AssetExecutionContext, headwater: HeadwaterResource) -> dg.MaterializeResult:
         """One row per document: its language, quality signals, cleaned text and verdict. Rejected documents keep their
-        row and the code of the rule that rejected them, so a threshold can change without parsing again.
+        row and the code of the rule that rejected them; a changed limit is decided anew over the stored signals.
         """
         pipeline = headwater.pipeline(corpus, context.log)
-        return materialized(pipeline, pipeline.quality_documents())
+        report = pipeline.quality_documents()
+        drawing = drawn(report.details["histograms"])
+        table = pl.DataFrame(drawing, schema=["signal", "limit", "from", "documents", "to"], orient="row")
+        return materialized(pipeline, report, signals=markdown_table(table))
 
     return quality_documents

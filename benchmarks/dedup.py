@@ -1,29 +1,56 @@
-"""Speed, recall and precision of deduplication, against brute-force truth.
+"""Speed, recall and precision of deduplication, against brute-force truth and beside other tools.
 
     python benchmarks/dedup.py --texts FOLDER [--passages 20000] [--licenses FOLDER --license-pairs FILE] [--articles FOLDER]
+    python benchmarks/dedup.py --texts FOLDER --peers      texts to signatures beside datatrove and rensa, on one core
+    python benchmarks/dedup.py --million                   one million signatures to survivors, time and peak memory
+    python benchmarks/dedup.py --search                    what a search pays for the duplicates that it lists
 
 Passages of 200 to 600 words are cut at random places from the .md, .txt and .jsonl files under --texts; 30 % of them
 are edited copies (word edit rate 0.2 to 5 %, a third each deleted, replaced and inserted; 30 % of the copies also cut
 to 80 to 100 %). Truth is the exact Jaccard index of word 5-shingles over a complete inverted index, computed with
 Python's re and hash and a sparse matrix product, none of it Headwater's code.
+
+The million is synthetic: sets of about 200 shingle hashes, 70 % of them alone and the rest in clusters of 2 to 10,000
+whose sizes follow a power law, each member with up to 8 % of its cluster's shingles replaced. The signatures are real
+ones of these sets; time and memory cover bands, exact Jaccard and survivors. The signatures are in memory, the sets on
+disk, as in the lake; only those of rows that share a band are read.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import multiprocessing
 import random
 import re
+import resource
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from peers import run_peer
 from scipy import sparse
 
-from headwater.dedup import candidate_pairs, jaccard_pairs, near_duplicates, signatures
-from headwater.dedup.minhash import choose_bands
+from headwater.dedup import (
+    ShingleSets,
+    candidate_pairs,
+    choose_bands,
+    find_survivors,
+    jaccard_pairs,
+    near_duplicates,
+    signatures,
+    warm_up,
+)
+from headwater.driver import CORE
+from headwater.duplicates import DuplicateLists
+from headwater.hashing import document_id
+from headwater.ledger import Ledger
+from headwater.tables import Tables
 
 SEED = 7
 EDIT_RATES = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05)
@@ -123,10 +150,139 @@ def measure(name: str, texts: list[str], threshold: float, truth: Pairs | None =
         print(f"{'  of which candidate pairs':<34} {len(pairs):>6} in {seconds:.3f} s")
 
 
+def beside_peers(texts: list[str]) -> None:
+    """Compare texts to signatures with datatrove and rensa, each on one core and the same texts, best of three rounds."""
+    few = texts[: len(texts) // 10]  # datatrove takes a hundred times as long
+    size = sum(len(text.encode()) for text in texts) / 1e6
+    ours = min(timed(lambda: signatures(texts))[1] for _ in range(3))
+    rensa = run_peer("rensa_minhash", {"texts": texts, "rounds": 3}, one_core=True)["seconds"]
+    datatrove = run_peer("datatrove_minhash", {"texts": few, "rounds": 3}, one_core=True)["seconds"]
+    ours_again = min(timed(lambda: signatures(texts))[1] for _ in range(3))
+    print(f"{len(texts)} texts, {size:.1f} MB, text to 128-slot signature, shingling included, one core")
+    rates = {
+        "headwater": len(texts) / min(ours, ours_again),
+        "rensa 0.5.0": len(texts) / rensa,
+        "datatrove 0.10.1": len(few) / datatrove,
+    }
+    for name, rate in rates.items():
+        ratio = rates["headwater"] / rate
+        print(f"{name:<36} {rate:>9,.0f} texts/s   headwater is {ratio:6.1f} times as fast")
+
+
+def cluster_sizes(count: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return sizes of clusters that sum to ``count``: 70 % alone, the rest 2 to 10,000 by a power law."""
+    sizes = [np.ones(round(count * 0.7), np.int64)]
+    left = count - len(sizes[0])
+    while left > 0:
+        drawn = np.minimum((2 * generator.pareto(1.2, 10_000) + 2).astype(np.int64), 10_000)
+        drawn = drawn[np.cumsum(drawn) <= left]
+        sizes.append(drawn if len(drawn) else np.array([left], np.int64))
+        left -= int(sizes[-1].sum())
+    return np.concatenate(sizes)
+
+
+def make_million(count: int, folder: Path) -> None:
+    """Write ``count`` synthetic shingle sets and their signatures to a folder; see the module's text."""
+    from headwater.dedup import _kernels
+    from headwater.dedup.minhash import _permutations
+
+    generator = np.random.default_rng(SEED)
+    sizes = cluster_sizes(count, generator)
+    cluster_of = np.repeat(np.arange(len(sizes)), sizes)[generator.permutation(count)]
+    counts = generator.integers(100, 300, len(sizes))[cluster_of]
+    offsets = np.zeros(count + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    values = np.empty(offsets[-1], np.uint64)
+    for row in range(count):
+        own = np.random.Philox(key=int(cluster_of[row])).random_raw(int(counts[row]))
+        changed = generator.random(len(own)) < generator.uniform(0, 0.08)
+        own[changed] = generator.integers(0, 2**64, int(changed.sum()), np.uint64)
+        own.sort()
+        values[offsets[row] : offsets[row + 1]] = own
+    np.save(folder / "values.npy", values)
+    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "hashes.npy", _kernels.minhash(values, offsets, *_permutations()))
+    np.save(folder / "clusters.npy", cluster_of)
+
+
+def cluster_million(folder: Path, threshold: float) -> None:
+    """Cluster what is in the folder, and print time and the peak memory of this process."""
+    hashes, clusters = np.load(folder / "hashes.npy"), np.load(folder / "clusters.npy")
+    sets = ShingleSets(np.load(folder / "values.npy", mmap_mode="r"), np.load(folder / "offsets.npy"))
+    count = len(hashes)
+
+    def shingles(rows: npt.NDArray[np.int64]) -> ShingleSets:
+        part = pa.LargeListArray.from_arrays(pa.array(sets.offsets), pa.array(sets.values.view(np.int64))).take(
+            pa.array(rows)
+        )
+        return ShingleSets.from_arrow(part)
+
+    warm_up()
+    rank = np.random.default_rng(SEED + 1).permutation(count)
+    found, seconds = timed(lambda: find_survivors(hashes, shingles, rank, np.zeros(count, np.int64), threshold))
+    removed = np.flatnonzero(found.survivor != np.arange(count))
+    exact = jaccard_pairs(sets, np.stack([removed[:100_000], found.survivor[removed[:100_000]]], axis=1))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{count:,} signatures in {len(np.unique(clusters)):,} clusters, the largest {np.bincount(clusters).max():,}")
+    print(f"{len(removed):,} duplicates found in {seconds:.1f} s, peak memory {peak:.2f} GiB")
+    print(f"of 100,000 duplicates, {(exact < threshold).sum()} are less than {threshold} similar to their survivor")
+    print(f"and {(clusters[removed] != clusters[found.survivor[removed]]).sum()} of all are in another cluster")
+
+
+def in_own_process(target: Callable[..., None], *arguments: object) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
+
+
+def search_cost(documents: int, rounds: int = 2000) -> None:
+    """Print what listing the duplicates of ten results costs, in a corpus a third of which are duplicates."""
+    with tempfile.TemporaryDirectory() as folder:
+        tables, ledger = Tables(Path(folder) / "works"), Ledger(f"sqlite:///{folder}/ledger.db")
+        ids = [document_id("works", str(n)) for n in range(documents)]
+        core = {name: pa.array(["ok"] * documents) for name in CORE.names} | {"id": ids, "doc_id": ids}
+        duplicate = [n % 3 == 2 for n in range(documents)]
+        objects = core | {"key": [f"{n}.md" for n in range(documents)], "readers": [["*"], ["hr"]] * (documents // 2)}
+        merged = core | {
+            "reason": ["near_duplicate" if gone else "ok" for gone in duplicate],
+            "survivor": [ids[n - 2] if gone else None for n, gone in enumerate(duplicate)],
+            "similarity": [0.9 if gone else None for gone in duplicate],
+        }
+        for table, columns in ((tables.source_objects, objects), (tables.deduplicated_documents, merged)):
+            arrays = [
+                pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(documents, f.type)
+                for f in table.schema
+            ]
+            table.replace(pa.Table.from_arrays(arrays, schema=table.schema).to_batches())
+        release = ledger.create_release(
+            "works", parent=None, spec="spec", table_versions=tables.versions(), counts={}, settings={}
+        )
+        lists = DuplicateLists("works", tables, ledger)
+        readers = frozenset({"*"})
+        _, first = timed(lambda: lists.of(release, ids[:10], readers))
+        generator = random.Random(SEED)
+        seconds = []
+        for _ in range(rounds):
+            asked = generator.sample(ids, 10)
+            seconds.append(timed(lambda asked=asked: lists.of(release, asked, readers))[1])
+        print(f"{documents:,} documents, a third of them duplicates; ten results per search")
+        print(
+            f"first search of a release {first * 1000:.0f} ms; then median {np.median(seconds) * 1000:.3f} ms, "
+            f"99th percentile {np.quantile(seconds, 0.99) * 1000:.3f} ms"
+        )
+
+
 def main() -> None:
     """Run the measurements that the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=Path, required=True, help="folder of text to cut passages from")
+    parser.add_argument("--texts", type=Path, help="folder of text to cut passages from")
+    parser.add_argument("--peers", action="store_true", help="compare texts to signatures with datatrove and rensa")
+    parser.add_argument(
+        "--million", nargs="?", type=int, const=1_000_000, help="cluster this many synthetic signatures"
+    )
+    parser.add_argument("--search", nargs="?", type=int, const=100_000, help="list duplicates in a corpus of this size")
     parser.add_argument("--passages", type=int, default=20_000)
     parser.add_argument("--threshold", type=float, default=0.8)
     parser.add_argument("--licenses", type=Path, help="folder of licence texts")
@@ -134,13 +290,25 @@ def main() -> None:
     parser.add_argument("--articles", type=Path, help="folder of articles_*.train and .truth files")
     arguments = parser.parse_args()
 
+    if arguments.million:
+        with tempfile.TemporaryDirectory() as folder:
+            in_own_process(make_million, arguments.million, Path(folder))
+            in_own_process(cluster_million, Path(folder), arguments.threshold)
+    if arguments.search:
+        search_cost(arguments.search)
+    if not arguments.texts:
+        return
     _, seconds = timed(lambda: (near_duplicates(["warm up"]), candidate_pairs(signatures(["warm up"] * 2).hashes)))
     print(f"import and compile: {seconds:.2f} s")
     files = sorted(
         path for path in arguments.texts.rglob("*") if path.suffix in {".md", ".txt", ".jsonl"} and path.is_file()
     )
     words = [word for path in files for word in path.read_text("utf-8", "replace").split()]
-    measure("planted passages", plant(words, arguments.passages), arguments.threshold)
+    passages = plant(words, arguments.passages)
+    if arguments.peers:
+        beside_peers(passages)
+        return
+    measure("planted passages", passages, arguments.threshold)
     if arguments.licenses:
         paths = sorted(arguments.licenses.glob("*.txt"))
         texts = [path.read_text("utf-8", "replace") for path in paths]

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from headwater.errors import ConfigError
@@ -61,11 +61,14 @@ def policy_from_attributes(attributes: Mapping[str, Any], path: Path, root: Node
 
 
 def absolute_paths(policy: CorpusPolicy, folder: Path) -> CorpusPolicy:
-    """Return the policy with its source URI, golden file and local models taken relative to ``folder``."""
+    """Return the policy with its source URI, question files and local models taken relative to ``folder``."""
     source = policy.source.model_copy(update={"uri": absolute_uri(policy.source.uri, folder)})
     updates: dict[str, Any] = {"source": source}
     if policy.gate.golden is not None:
         updates["gate"] = policy.gate.model_copy(update={"golden": str(_absolute(policy.gate.golden, folder))})
+    if policy.dedup.exclude_questions is not None:
+        questions = str(_absolute(policy.dedup.exclude_questions, folder))
+        updates["dedup"] = policy.dedup.model_copy(update={"exclude_questions": questions})
     model = policy.embed.model
     if model is not None and (folder / model).is_dir():
         updates["embed"] = policy.embed.model_copy(update={"model": str(_absolute(model, folder))})
@@ -159,5 +162,7 @@ def _commented(model: Any, indent: str, skip: tuple[str, ...] = ()) -> list[str]
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
     dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return dumped.removesuffix("\n").removesuffix("\n...")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,15 @@ import polars as pl
 
 from headwater.answering import answer_extractive
 from headwater.config import load_corpus_file
-from headwater.embedding import Bm25Encoder, Embedder
+from headwater.duplicates import DuplicateLists
+from headwater.embedding import (
+    Bm25Encoder,
+    EmbeddingModel,
+    embedder_of_release,
+    fingerprint_of,
+    is_same_model,
+    open_embedder,
+)
 from headwater.errors import LakeError, NotFoundError, ReleaseError
 from headwater.hashing import chunk_id
 from headwater.index import open_engine
@@ -30,7 +39,7 @@ from headwater.project import CORPUS_FILE, Project, find_project, project_at
 from headwater.receipts import Receipt, count_states, read_receipts
 from headwater.source import EVERYONE
 from headwater.tables import Tables
-from headwater.types import Answer, Passage, Principal
+from headwater.types import Answer, Duplicate, Passage, Principal
 
 Mode = Literal["hybrid", "dense", "sparse"]
 T = TypeVar("T")
@@ -77,11 +86,6 @@ _SETTINGS_ROWS = 256
 _embedder_lock = threading.Lock()
 
 
-@lru_cache(maxsize=4)
-def _load_embedder(model: str | None, device: str, tokens_per_batch: int | None) -> Embedder:
-    return Embedder(model, device=device, tokens_per_batch=tokens_per_batch)
-
-
 class _OpenRelease:
     """A searcher with the number of searches in flight, closed when it is retired and idle."""
 
@@ -102,11 +106,12 @@ class Corpus:
         self.ledger = Ledger(project.ledger_url)
         self.engine: ReleaseEngine = open_engine(name, project.index_path(name), policy.index)
         self.tables = Tables(project.lake_path(name))
+        self._duplicates = DuplicateLists(name, self.tables, self.ledger)
         self._lock = threading.Lock()
         self._open: dict[int, _OpenRelease] = {}
         self._pointer = Pointer(None, 0)
         self._looked = float("-inf")
-        self._embed_policy = lru_cache(maxsize=_SETTINGS_ROWS)(self._read_embed_policy)
+        self._settings = lru_cache(maxsize=_SETTINGS_ROWS)(self._read_settings)
 
     # --- releases ---------------------------------------------------------------------------------------------
 
@@ -125,6 +130,8 @@ class Corpus:
             if pointer == before:
                 return
             changed = pointer.generation != before.generation
+            if changed:
+                self._duplicates.forget()
             for number in [n for n in self._open if changed or n != pointer.live]:
                 self._retire(number)
 
@@ -193,38 +200,49 @@ class Corpus:
     # --- search and answers -----------------------------------------------------------------------------------
 
     @property
-    def embedder(self) -> Embedder:
+    def embedder(self) -> EmbeddingModel:
         """The embedding model that the configuration names, loaded at first use and shared between corpora."""
-        policy = self.policy.embed
         with _embedder_lock:
-            return _load_embedder(policy.model, policy.device, policy.tokens_per_batch)
+            return open_embedder(self.policy.embed)
 
-    def embedder_of(self, release: int) -> Embedder:
+    def embedding_fingerprint(self) -> str:
+        """Return the fingerprint of the embedding model that the configuration names.
+
+        An endpoint is asked for a vector: when it is another model's than that of the releases, so is the fingerprint.
+        """
+        with _embedder_lock:
+            return fingerprint_of(self.policy.embed, (release.settings for release in self.releases()))
+
+    def embedder_of(self, release: int) -> EmbeddingModel:
         """Return the model that made the vectors of ``release``, which a changed configuration may no longer name.
 
-        Raises ReleaseError when its folder holds another model by now, ConfigError when it is gone.
+        Raises ReleaseError when its folder or endpoint holds another model by now, ConfigError when it is gone.
         """
-        model, fingerprint = self._embed_policy(release)[0].model, self._embed_policy(release)[1]
-        here = self.policy.embed
+        settings = self._settings(release)
         with _embedder_lock:
-            embedder = _load_embedder(model, here.device, here.tokens_per_batch)
-        if fingerprint is not None and embedder.fingerprint != fingerprint:
+            embedder = embedder_of_release(settings, self.policy.embed)
+        if not is_same_model(embedder, settings):
+            policy = self._embed_policy(release)
+            name = policy.url or policy.model or "the bundled one"
             raise ReleaseError(
-                f"Release {release} of {self.name!r} was embedded with another model than {model or 'the bundled one'} "
-                f"holds now. Put the old model back, or reindex: headwater reindex {self.name}"
+                f"Release {release} of {self.name!r} was embedded with another model than {name} holds now. "
+                f"Put the old model back, or reindex: headwater reindex {self.name}"
             )
         return embedder
 
     def sparse_encoder_of(self, release: int) -> Bm25Encoder:
         """Return the encoder of BM25 queries on ``release`` (query weights don't depend on the average length)."""
-        policy = self._embed_policy(release)[0]
+        policy = self._embed_policy(release)
         return Bm25Encoder(k=policy.bm25_k, b=policy.bm25_b, language=policy.bm25_language)
 
-    def _read_embed_policy(self, release: int) -> tuple[EmbedPolicy, str | None]:
-        """Return the policy that a release was embedded by, and the fingerprint of its model; neither ever changes."""
-        settings = self.ledger.release(self.name, release).settings
-        embed = settings.get("embed")
-        return (EmbedPolicy.model_validate(embed) if embed else self.policy.embed), settings.get("model")
+    def _embed_policy(self, release: int) -> EmbedPolicy:
+        """Return the policy that a release was embedded by."""
+        embed = self._settings(release).get("embed")
+        return EmbedPolicy.model_validate(embed) if embed else self.policy.embed
+
+    def _read_settings(self, release: int) -> Mapping[str, Any]:
+        """Return what a release keeps of how it was embedded; it never changes."""
+        return self.ledger.release(self.name, release).settings
 
     def search(
         self,
@@ -239,8 +257,10 @@ class Corpus:
         """Return at most ``k`` passages for ``query``, best first.
 
         Only passages that ``principal`` may read are searched; None is an anonymous reader, who sees what is
-        readable by everyone. ``filters`` maps a filterable field (doc_id, key, content_type, page) to a value or a
-        list of values. Raises NotFoundError without a live release, ReleaseError for an unknown filter.
+        readable by everyone. ``filters`` maps a filterable field (doc_id, key, content_type, page, language, date,
+        modified, authors, keywords, meta.<name>) to a value, a list of values, or a range of dates or numbers such as
+        ``{"gte": "2024-01", "lt": "2025"}``; see :mod:`headwater.index.filters`. Raises NotFoundError without a live
+        release, ReleaseError for an unknown filter.
         """
         return self.search_as(readers_of_principal(principal), query, k, release=release, filters=filters, mode=mode)
 
@@ -272,7 +292,9 @@ class Corpus:
                     candidates=max(self.policy.index.candidates, k),
                     rrf_k=self.policy.index.rrf_k,
                 )
-                return [passage_of(hit, number) for hit in searcher.search(request)]
+                hits = searcher.search(request)
+                merged = self._duplicates.of(number, [hit.payload["doc_id"] for hit in hits], readers)
+                return [passage_of(hit, number, merged.get(hit.payload["doc_id"], ())) for hit in hits]
 
         return self._reopening(search)
 
@@ -374,7 +396,13 @@ class Corpus:
             text=row["text"],
             sections=_spans((tuple(e["section"]), e["start"], e["end"]) for e in row["elements"]),
             pages=_spans((e["page"], e["start"], e["end"]) for e in row["elements"] if e["page"] is not None),
-            metadata={"pages": content["pages"][0], "size": origin["size"], "last_modified": origin["last_modified"]},
+            metadata={
+                "pages": content["pages"][0],
+                "size": origin["size"],
+                "last_modified": origin["last_modified"],
+                # A release that an earlier version of Headwater made has none of it.
+                **json.loads(row.get("metadata") or "{}"),
+            },
         )
 
     def _first_point(self, doc_id: str, release: int) -> Mapping[str, Any] | None:
@@ -417,10 +445,11 @@ class Corpus:
         )
 
     def close(self) -> None:
-        """Close the ledger and every open release."""
+        """Close the ledger, every open release and the connections to the index."""
         with self._lock:
             for number in list(self._open):
                 self._retire(number)
+        self.engine.close()
         self.ledger.close()
 
     def __enter__(self) -> Corpus:
@@ -435,8 +464,8 @@ def readers_of_principal(principal: Principal | None) -> frozenset[str]:
     return (principal or Principal()).groups | {EVERYONE}
 
 
-def passage_of(hit: Hit, release: int) -> Passage:
-    """Return a hit as a passage of ``release``."""
+def passage_of(hit: Hit, release: int, duplicates: tuple[Duplicate, ...] = ()) -> Passage:
+    """Return a hit as a passage of ``release``, with the documents that its own stands for."""
     payload = hit.payload
     return Passage(
         chunk_id=hit.chunk_id,
@@ -451,6 +480,14 @@ def passage_of(hit: Hit, release: int) -> Passage:
         end=payload["end"],
         text=payload["text"],
         score=hit.score,
+        content_type=payload.get("content_type") or "",
+        language=payload.get("language"),
+        date=payload.get("date"),
+        modified=payload.get("modified"),
+        authors=tuple(payload.get("authors") or ()),
+        keywords=tuple(payload.get("keywords") or ()),
+        meta=payload.get("meta") or {},
+        duplicates=duplicates,
     )
 
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 from headwater.errors import HeadwaterError, NotFoundError
+from headwater.policies import ParsePolicy
 from headwater.project import Project, find_project
 
 _PACKAGES = (
@@ -138,7 +139,6 @@ def _device() -> Iterator[Finding]:
 
 def _parsing() -> Iterator[Finding]:
     from headwater.parsing import sentence_pipeline
-    from headwater.policies import ParsePolicy
 
     pipeline = sentence_pipeline(ParsePolicy())
     rules = pipeline == "rules"
@@ -150,22 +150,69 @@ def _parsing() -> Iterator[Finding]:
         if rules
         else "Tells prose from headings.",
     )
+    yield _ocr()
+
+
+def _ocr() -> Finding:
+    from headwater.parsing.ocr import engine, languages
+
+    found = engine()
+    if found is None:
+        return Finding(
+            "text recognition",
+            "note",
+            "Tesseract is not installed",
+            "Pictures and scanned PDF pages are quarantined. Install Debian's tesseract-ocr, and set parse.ocr.",
+        )
+    names = ", ".join(sorted(languages() - {"osd"})) or "no languages"
+    return Finding(
+        "text recognition",
+        "ok",
+        f"{found} ({names})",
+        "Reads pictures and scanned pages of corpora that set parse.ocr.",
+    )
+
+
+def _corpus_parsing(policy: ParsePolicy) -> list[str]:
+    """Return what a corpus' parsing needs and this machine lacks."""
+    from headwater.parsing.ocr import engine, languages
+
+    lacks = [
+        f"the environment variable {name} of parse.passwords is not set"
+        for name in policy.passwords
+        if not os.environ.get(name)
+    ]
+    if policy.ocr and engine() is None:
+        lacks.append("parse.ocr is set, and Tesseract is not installed")
+    elif policy.ocr and (missing := sorted(set(policy.ocr_languages) - languages())):
+        lacks.append(f"Tesseract has no data for {', '.join(missing)} (parse.ocr_languages)")
+    return lacks
 
 
 def _privacy() -> Iterator[Finding]:
     from headwater.policies import PrivacyPolicy
     from headwater.privacy import nlp_pipeline
 
-    pipeline = nlp_pipeline(PrivacyPolicy())
-    patterns = pipeline.startswith("none")
+    model = nlp_pipeline(PrivacyPolicy())
+    missing = model.startswith("none")
     yield Finding(
         "privacy",
-        "note" if patterns else "ok",
-        f"spaCy pipeline: {pipeline}",
-        "Addresses, numbers and identifiers are replaced; names of people and places are NOT found. "
-        "Install en_core_web_lg (or _md, _sm) before indexing documents that name people."
-        if patterns
-        else "Names, places, addresses, numbers and identifiers are replaced.",
+        "problem" if missing else "ok",
+        f"names: {model}",
+        "The bundled model of names is missing, so people's names are NOT found. Install Headwater anew, or name another "
+        "model in a corpus' privacy.spacy_model or privacy.transformers_model."
+        if missing
+        else "People's names, addresses, numbers and identifiers are replaced; places and organisations are found and "
+        "kept, unless a corpus says otherwise.",
+    )
+    scan = importable("hyperscan")
+    yield Finding(
+        "privacy scan",
+        "ok" if scan else "note",
+        "hyperscan" if scan else "hyperscan is not installed",
+        "Recognisers read only where they can find something."
+        if scan
+        else "Every recogniser reads every text: nothing is missed, but it takes about ten times as long.",
     )
 
 
@@ -248,5 +295,10 @@ def _corpus(project: Project, name: str) -> Iterator[Finding]:
             policy.source.uri,
             f"The folder does not exist. Make it, or change source.uri in {project.corpus_file(name)}.",
         )
+        return
+    lacks = _corpus_parsing(policy.parse)
+    if lacks:
+        meaning = f"Some of its files will be quarantined: {'; '.join(lacks)}."
+        yield Finding(f"corpus {name}", "note", policy.source.uri, meaning)
         return
     yield Finding(f"corpus {name}", "ok", policy.source.uri, "Its configuration is valid.")

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -52,6 +52,18 @@ _MASS_FAILURE_ROWS = 20
 """From this many rows on, a stage in which every row fails by a bug or a missing part stops the run."""
 
 
+class Upstream(Protocol):
+    """What a stage reads: a lake table, or two of them as one."""
+
+    def scan(self) -> pl.LazyFrame:
+        """Return all rows, with ``id``, ``state`` and ``fingerprint`` at least."""
+        ...
+
+    def batches(self, columns: Sequence[str], ids: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Yield the rows with these ids, at most ``rows`` at a time."""
+        ...
+
+
 @dataclass(frozen=True)
 class Stage:
     """One row-wise stage.
@@ -77,6 +89,8 @@ class Stage:
     warm_up: tuple[str, Mapping[str, Any]] | None = None
     """``"module:name"`` of what a worker process calls, with these arguments, before its memory limit is set: imports
     and models belong there. Stages with the same one share their workers."""
+    details: Callable[[], Mapping[str, Any]] | None = None
+    """What the report says besides the counts, asked for when the rows are done."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -98,7 +112,7 @@ class Difference:
     rebuild: bool
 
 
-def difference(stage: Stage, upstream: Table, target: Table) -> Difference:
+def difference(stage: Stage, upstream: Upstream, target: Table) -> Difference:
     """Compare the upstream rows that are ok with what the target holds."""
     source = upstream.scan().filter(pl.col("state") == "ok").select("id", "fingerprint").collect()
     wanted = source.select(
@@ -118,7 +132,7 @@ def difference(stage: Stage, upstream: Table, target: Table) -> Difference:
 
 
 def run_stage(
-    stage: Stage, upstream: Table, target: Table, progress: Progress, *, workers: int | None = None
+    stage: Stage, upstream: Upstream, target: Table, progress: Progress, *, workers: int | None = None
 ) -> StageReport:
     """Bring ``target`` up to date with ``upstream`` and report what was done.
 
@@ -140,6 +154,7 @@ def run_stage(
         recomputed=len(work.compute),
         removed=len(work.vanished),
         seconds=time.perf_counter() - started,
+        details=stage.details() if stage.details else None,
     )
     progress.finish(report)
     return report
@@ -167,7 +182,7 @@ def table_report(
 
 
 def _rows(
-    stage: Stage, upstream: Table, work: Difference, progress: Progress, workers: int | None
+    stage: Stage, upstream: Upstream, work: Difference, progress: Progress, workers: int | None
 ) -> Iterator[pa.RecordBatch]:
     """Compute the rows that are due, and yield them as they come."""
     bugs, last = 0, ""

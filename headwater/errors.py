@@ -35,6 +35,14 @@ class GateError(HeadwaterError):
     """A candidate failed a blocking check; the live release was left as it was."""
 
 
+class EmbeddingError(HeadwaterError):
+    """An embedding model or endpoint gave no usable vectors. ``code`` is a stable, lower-case reason."""
+
+    def __init__(self, message: str, code: str = "embedding_failed") -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class NotFoundError(HeadwaterError):
     """A corpus, release, document or object that does not exist (or that the caller may not see)."""
 

@@ -19,7 +19,17 @@ import pyarrow as pa
 
 from headwater.chunking import chunk as chunk_document
 from headwater.chunking import embedded_text
-from headwater.embedding import Bm25Encoder, Embedder, VectorCache, grid_average_length, load_tokenizer, token_counts
+from headwater.embedding import (
+    Bm25Encoder,
+    EmbeddingModel,
+    VectorCache,
+    grid_average_length,
+    load_tokenizer,
+    open_embedder,
+    prompts_of,
+    token_counts,
+    tokenizer_source,
+)
 from headwater.errors import ConfigError
 from headwater.hashing import chunk_id, digest_bytes, document_id
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, Searcher, SearchRequest
@@ -78,7 +88,7 @@ def evaluate_beir(
     embed, chunk, index = embed or EmbedPolicy(), chunk or ChunkPolicy(), index or IndexPolicy()
     progress = progress or NoProgress()
     documents, queries, qrels = _read_corpus(folder), _read_queries(folder), _read_qrels(folder)
-    embedder = Embedder(embed.model, device=embed.device, tokens_per_batch=embed.tokens_per_batch)
+    embedder = open_embedder(embed)
     rows = _chunks(documents, chunk, embed)
     average = grid_average_length(float(np.mean(token_counts([row.embedded for row in rows], embed.bm25_language))))
     bm25 = Bm25Encoder(embed.bm25_k, embed.bm25_b, average, embed.bm25_language)
@@ -114,11 +124,11 @@ class _Row:
 
 
 def _chunks(documents: Mapping[str, tuple[str, str]], policy: ChunkPolicy, embed: EmbedPolicy) -> list[_Row]:
-    tokenizer = load_tokenizer(embed.model)
+    tokenizer, prompt = load_tokenizer(tokenizer_source(embed)), prompts_of(embed).document
     rows = []
     for document, (title, text) in documents.items():
         parsed = ParsedDocument(text, tuple(_paragraphs(text)), {"title": title or None})
-        for ordinal, piece in enumerate(chunk_document(parsed, policy, tokenizer=tokenizer)):
+        for ordinal, piece in enumerate(chunk_document(parsed, policy, tokenizer=tokenizer, prompt=prompt)):
             embedded = embedded_text(title, piece.section, piece.text, policy, tokenizer)
             rows.append(_Row(document, ordinal, title, piece, embedded))
     return rows
@@ -133,7 +143,7 @@ def _paragraphs(text: str) -> Iterator[Element]:
 
 
 def _batches(
-    rows: Sequence[_Row], embedder: Embedder, bm25: Bm25Encoder, cache: VectorCache, progress: Progress
+    rows: Sequence[_Row], embedder: EmbeddingModel, bm25: Bm25Encoder, cache: VectorCache, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
     progress.start("embeddings", len(rows))
     for start in range(0, len(rows), _ROWS):
@@ -143,7 +153,9 @@ def _batches(
         found, vectors = cache.lookup(hashes)
         new = np.flatnonzero(~found)
         if len(new):
-            vectors[new] = embedder.encode_documents([texts[place] for place in new])
+            vectors[new] = embedder.encode_documents(
+                [texts[place] for place in new], [part[int(place)].chunk.ids for place in new]
+            )
             cache.store([hashes[place] for place in new], vectors[new])
         records = [
             {

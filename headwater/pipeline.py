@@ -15,16 +15,18 @@ from typing import Any
 
 import polars as pl
 
+from headwater.corpora import other_corpora
 from headwater.corpus import Corpus
-from headwater.dedup import near_duplicates
+from headwater.dedup import warm_up
 from headwater.driver import Stage, run_stage, start_ahead
-from headwater.embedding import model_fingerprint
+from headwater.embedding import settings_of
 from headwater.errors import GateError, ReleaseError
 from headwater.gate import run_gate
 from headwater.hashing import digest
 from headwater.index.contract import IndexSpec
 from headwater.lake import Table
 from headwater.ledger import Pin, ReleaseState
+from headwater.privacy import find_names, key_fingerprint
 from headwater.quality import assess
 from headwater.receipts import end_states, record_receipts
 from headwater.releases import apply_permissions, drop_old
@@ -39,8 +41,9 @@ from headwater.stages.embeddings import embedding_stage, stored_dimensions
 from headwater.stages.evaluation import Evaluation, evaluate_release
 from headwater.stages.index_candidate import IndexInputs, build_candidate
 from headwater.stages.leak_scans import leak_stage
+from headwater.stages.name_spans import WithNames, name_stage
 from headwater.stages.parsed_documents import parse_stage
-from headwater.stages.quality_documents import quality_stage
+from headwater.stages.quality_documents import assess_documents
 
 STAGES = (
     "source_objects",
@@ -92,12 +95,15 @@ class Pipeline:
         self.progress: Progress = progress or NoProgress()
         self._workers = workers
         self._confirm_removals = confirm_removals
+        self._receipt_trouble: str | None = None
+        """Why the receipts of a run whose gate failed could not be written beside the documents."""
 
     # --- the stages, in order ---------------------------------------------------------------------------------
 
     def source_objects(self) -> StageReport:
         """List the bucket and note what was added, changed, removed or re-permitted."""
         policy = self.corpus.policy
+        key_fingerprint(policy.privacy, self.corpus.name)  # a missing key is an error before anything is done
         with self.corpus.writing():
             report = sync_objects(
                 self.corpus.name,
@@ -108,6 +114,8 @@ class Pipeline:
                 self.progress,
                 confirm_removals=self._confirm_removals,
                 ledger=self.corpus.ledger,
+                parse=policy.parse,
+                workers=self._workers,
             )
             self._listing_file.write_text(str(report.details["listing"]))
         if report.recomputed:
@@ -121,29 +129,40 @@ class Pipeline:
         return self._row_stage(stage, self._tables.source_objects, self._tables.parsed_documents)
 
     def quality_documents(self) -> StageReport:
-        """Clean and judge new and changed documents."""
-        stage = quality_stage(self.corpus.policy.quality)
-        return self._row_stage(stage, self._tables.parsed_documents, self._tables.quality_documents)
+        """Clean and judge new and changed documents; judge all anew when a limit changed."""
+        tables = self._tables
+        with self.corpus.writing():
+            return assess_documents(
+                self.corpus.policy.quality, tables.parsed_documents, tables.quality_documents, self.progress
+            )
 
     def deduplicated_documents(self) -> StageReport:
         """Decide over all documents which are duplicates, and remove boilerplate."""
         tables = self._tables
         quiet = NoProgress()
         with self.corpus.writing():
-            run_stage(signature_stage(), tables.quality_documents, tables.document_signatures, quiet)
+            policy = self.corpus.policy.dedup
+            run_stage(signature_stage(policy), tables.quality_documents, tables.document_signatures, quiet)
             return decide_duplicates(
-                self.corpus.policy.dedup,
+                policy,
                 tables.quality_documents,
                 tables.document_signatures,
                 tables.source_objects,
                 tables.deduplicated_documents,
                 self.progress,
+                others=other_corpora(self.corpus.project, self.corpus.name, policy.exclude_corpora),
             )
 
     def anonymized_documents(self) -> StageReport:
-        """Replace personal data in new and changed survivors."""
-        stage = privacy_stage(self.corpus.policy.privacy)
-        return self._row_stage(stage, self._tables.deduplicated_documents, self._tables.anonymized_documents)
+        """Find names in new and changed survivors, and deal with all personal data as the policy says."""
+        policy, tables = self.corpus.policy.privacy, self._tables
+        stage = privacy_stage(policy, self.corpus.name)
+        survivors, names = tables.deduplicated_documents, tables.name_spans
+        with self.corpus.writing():
+            run_stage(name_stage(policy), survivors, names, NoProgress(), workers=self._workers)
+            return run_stage(
+                stage, WithNames(survivors, names), tables.anonymized_documents, self.progress, workers=self._workers
+            )
 
     def chunks(self) -> StageReport:
         """Cut new and changed documents."""
@@ -155,6 +174,7 @@ class Pipeline:
         corpus = self.corpus
         stage = embedding_stage(
             corpus.policy.embed,
+            corpus.embedding_fingerprint(),
             self._tables.chunks,
             lambda: corpus.embedder,
             corpus.project.cache_path() / "embeddings",
@@ -167,12 +187,18 @@ class Pipeline:
         Before that, a permission that was taken away since is taken away in every release that is kept.
         """
         corpus, tables = self.corpus, self._tables
-        inputs = IndexInputs(tables.embeddings, tables.source_objects, tables.parsed_documents, tables.index_manifest)
+        inputs = IndexInputs(
+            tables.embeddings,
+            tables.source_objects,
+            tables.parsed_documents,
+            tables.anonymized_documents,
+            tables.index_manifest,
+        )
         dimensions = stored_dimensions(tables.embeddings) or corpus.embedder.dimensions
-        model = model_fingerprint(corpus.policy.embed.model)
+        model = corpus.embedding_fingerprint()
         # A new model or another way of chunking changes every point: such releases share nothing with those before.
         spec = IndexSpec(dimensions, digest(model, chunk_stage(corpus.policy).signature))
-        settings = {"embed": corpus.policy.embed.model_dump(mode="json"), "model": model}
+        settings = settings_of(corpus.policy.embed, model)
         with self.corpus.writing() as lease:
             apply_permissions(corpus)
             return build_candidate(
@@ -240,7 +266,7 @@ class Pipeline:
                 corpus.ledger.set_state(corpus.name, release, state, checks=checks, reason=reason, lease=lease.token)
             if failed:
                 self._announce()
-                self._record_receipts()
+                self._receipt_trouble = self._record_receipts().get("file_error")
         return checks
 
     def live_release(self, checks: list[GateCheck] | None = None) -> StageReport:
@@ -256,10 +282,12 @@ class Pipeline:
         live = corpus.ledger.live(corpus.name)
         if failed:
             figures = "; ".join(f"{c.name} = {c.figure:g} (threshold {c.threshold:g})" for c in failed)
+            trouble = self._receipt_trouble
             raise GateError(
                 f"Release {release} of {corpus.name!r} failed the gate: {figures}. Live is still release {live}. "
                 f"Look at it with: headwater diff {corpus.name} {live or ''} {release}. Promote it all the same with: "
                 f'headwater promote {corpus.name} {release} --force --reason "..."'
+                + (f" Receipts could not be written beside the documents: {trouble}" if trouble else "")
             )
         published, held_back = False, None
         with self.corpus.writing() as lease:
@@ -377,13 +405,15 @@ class Pipeline:
     def _start_ahead(self) -> None:
         """Start what the coming stages need seconds to load, all at once: a worker per kind, kernels, and the model."""
         policy = self.corpus.policy
-        for stage in (parse_stage(policy.parse, policy.source.uri), privacy_stage(policy.privacy), chunk_stage(policy)):
+        privacy = privacy_stage(policy.privacy, self.corpus.name)
+        for stage in (parse_stage(policy.parse, policy.source.uri), privacy, chunk_stage(policy)):
             start_ahead(stage)
 
         def load() -> None:
             with suppress(Exception):  # whoever needs it gets the error
                 assess(["Any text loads the language model and the kernels."])
-                near_duplicates(["one text", "another text"])
+                warm_up()
+                find_names(["Any text loads the model of names."], policy.privacy)
                 _ = self.corpus.embedder
 
         threading.Thread(target=load, name="headwater-load-model", daemon=True).start()

@@ -7,9 +7,9 @@ fingerprint: change a field and exactly the rows of that stage, and what hangs o
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 
 class Policy(BaseModel):
@@ -64,29 +64,194 @@ class WatchPolicy(Policy):
     )
 
 
+class ParserChoice(Policy):
+    """Which parser reads a format, where there is a choice. The figures behind the defaults are in docs/parsing.md."""
+
+    html: Literal["auto", "main_content", "full", "unstructured"] = Field(
+        default="auto",
+        description="main_content leaves menus, teasers and comments of web pages out; full keeps all a reader sees; auto takes the main content of pages that are web pages, and all of the others; unstructured is its partition_html.",
+    )
+    markdown: Literal["headwater", "unstructured"] = Field(
+        default="headwater", description="markdown-it-py (CommonMark and tables), or unstructured's partition_md."
+    )
+    docx: Literal["headwater", "unstructured"] = Field(
+        default="headwater", description="A walk over the document's XML, or unstructured's partition_docx."
+    )
+    pptx: Literal["headwater", "unstructured"] = Field(
+        default="headwater",
+        description="A walk over the slides' XML, or unstructured's partition_pptx.",
+    )
+    xlsx: Literal["headwater", "unstructured"] = Field(
+        default="headwater", description="openpyxl, cells as Excel shows them, or unstructured's partition_xlsx."
+    )
+    csv: Literal["headwater", "unstructured"] = Field(
+        default="headwater",
+        description="The standard library's reader, values as written, or unstructured's partition_csv.",
+    )
+    text: Literal["headwater", "unstructured"] = Field(
+        default="headwater",
+        description="Paragraphs, items and headings by their setting, or unstructured's partition_text.",
+    )
+    email: Literal["headwater", "unstructured"] = Field(
+        default="headwater", description="The standard library's mail parser, or unstructured's partition_email."
+    )
+
+
 class ParsePolicy(Policy):
     """Bytes to elements, in a worker process under limits."""
 
     max_bytes: int = Field(default=64 * 2**20, gt=0, description="Objects larger than this are quarantined, in bytes.")
-    max_pages: int = Field(default=5000, gt=0, description="Documents with more pages than this are quarantined.")
+    max_pages: int = Field(
+        default=5000,
+        gt=0,
+        description="Documents with more pages, slides, sheets or chapters than this are quarantined.",
+    )
     timeout_seconds: float = Field(default=60.0, gt=0, description="Wall-clock limit for one document.")
+    cpu_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Processor time for one document; holds even where the wall clock is not watched.",
+    )
     memory_mb: int = Field(
         default=2048, ge=512, description="Address-space limit of a parser process above its start size, in MiB."
     )
     max_expanded_bytes: int = Field(
         default=512 * 2**20,
         gt=0,
-        description="Office files whose archive expands to more than this are quarantined, in bytes.",
+        description="Archives (Office files, EPUB) and mails that expand to more than this are quarantined, in bytes.",
+    )
+    max_attachments: int = Field(
+        default=200, gt=0, description="Mails with more attachments than this are not taken apart."
+    )
+    max_nesting: int = Field(
+        default=3, ge=1, description="How deep mails within mails are taken apart; deeper ones are left where they are."
+    )
+    passwords: list[str] = Field(
+        default=[],
+        description="Names of ENVIRONMENT VARIABLES that hold passwords to try on encrypted PDF and Office files; never the passwords themselves.",
+    )
+    parsers: ParserChoice = Field(default=ParserChoice(), description="Which parser reads which format.")
+    ocr: bool = Field(
+        default=False,
+        description="Recognise text in pictures and in PDF pages without a text layer, with Tesseract (Debian's tesseract-ocr).",
+    )
+    ocr_languages: list[str] = Field(
+        default=["eng"], description="Tesseract's names of the languages to recognise; each needs its package."
+    )
+    ocr_dpi: int = Field(
+        default=200,
+        ge=72,
+        le=600,
+        description="Resolution at which PDF pages are drawn for OCR (Tesseract's guide: 300).",
     )
     sentence_model: str | None = Field(
         default=None,
         description="spaCy pipeline that unstructured uses to tell prose from headings; default: en_core_web_sm if installed, else the rules the install carries.",
     )
 
+    @field_validator("passwords")
+    @classmethod
+    def _passwords_are_names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+                # The value is not repeated: it may be the password itself.
+                raise ValueError("must hold names of environment variables (A-Z, 0-9 and _), not passwords")
+        return value
+
+    @field_validator("ocr_languages")
+    @classmethod
+    def _languages_are_names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_/-]*", name):
+                raise ValueError(f"{name!r} is no name of a Tesseract language, such as eng or deu")
+        if not value:
+            raise ValueError("must name at least one language, such as eng")
+        return value
+
+
+class GopherRules(Policy):
+    """Gopher's rules for web pages (Rae et al. 2021, appendix A.1.1 and table A1); words are spaCy's, as in datatrove."""
+
+    min_words: int = Field(default=50, ge=0, description="Words that are more than symbols, at least.")
+    max_words: int = Field(default=100_000, ge=0, description="... and at most.")
+    min_mean_word_length: float = Field(default=3.0, ge=0, description="Mean characters per word, at least.")
+    max_mean_word_length: float = Field(default=10.0, ge=0, description="... and at most.")
+    max_hash_ratio: float = Field(default=0.1, ge=0, description="Hash signs per token.")
+    max_ellipsis_ratio: float = Field(default=0.1, ge=0, description="Ellipses per token.")
+    max_bullet_line_share: float = Field(default=0.9, ge=0, le=1, description="Lines that start with a bullet.")
+    max_ellipsis_line_share: float = Field(default=0.3, ge=0, le=1, description="Lines that end in an ellipsis.")
+    min_alpha_word_share: float = Field(default=0.8, ge=0, le=1, description="Tokens with a letter.")
+    min_stop_words: int = Field(
+        default=2, ge=0, description="How many of the, be, to, of, and, that, have, with must occur."
+    )
+    max_duplicate_paragraph_share: float = Field(default=0.3, ge=0, le=1, description="Paragraphs that repeat.")
+    max_duplicate_paragraph_characters: float = Field(default=0.2, ge=0, le=1, description="Characters in those.")
+    max_duplicate_line_share: float = Field(default=0.3, ge=0, le=1, description="Lines that repeat.")
+    max_duplicate_line_characters: float = Field(default=0.2, ge=0, le=1, description="Characters in those.")
+    max_top_2_gram: float = Field(default=0.2, ge=0, description="Characters in the most frequent 2-gram.")
+    max_top_3_gram: float = Field(default=0.18, ge=0, description="... 3-gram.")
+    max_top_4_gram: float = Field(default=0.16, ge=0, description="... 4-gram.")
+    max_duplicate_5_grams: float = Field(default=0.15, ge=0, le=1, description="Characters in 5-grams that repeat.")
+    max_duplicate_6_grams: float = Field(default=0.14, ge=0, le=1, description="... 6-grams.")
+    max_duplicate_7_grams: float = Field(default=0.13, ge=0, le=1, description="... 7-grams.")
+    max_duplicate_8_grams: float = Field(default=0.12, ge=0, le=1, description="... 8-grams.")
+    max_duplicate_9_grams: float = Field(default=0.11, ge=0, le=1, description="... 9-grams.")
+    max_duplicate_10_grams: float = Field(default=0.1, ge=0, le=1, description="... 10-grams.")
+
+
+class C4Rules(Policy):
+    """C4's rules for web pages (Raffel et al. 2020, section 2.2): what counts is the lines that it would keep."""
+
+    terminal_punctuation: bool = Field(
+        default=True, description="A line counts when it ends in . ? ! or a quotation mark (FineWeb: false)."
+    )
+    min_sentences: int = Field(default=5, ge=0, description="Sentences in the lines that count (C4: 5).")
+    max_lorem_lines: int = Field(default=0, ge=0, description="Lines with the words lorem ipsum (C4: none).")
+    max_bracket_lines: int = Field(default=0, ge=0, description="Lines with a curly bracket (C4: none).")
+
+
+class FineWebRules(Policy):
+    """FineWeb's rules for web pages (Penedo et al. 2024, section 3.6)."""
+
+    min_terminal_line_share: float = Field(
+        default=0.12, ge=0, le=1, description="Lines that end in terminal punctuation."
+    )
+    max_short_line_share: float = Field(default=0.67, ge=0, le=1, description="Lines of at most 30 characters.")
+    max_duplicate_line_share: float = Field(
+        default=0.01, ge=0, le=1, description="Characters in lines that occurred before (the paper: 0.1)."
+    )
+    max_newline_ratio: float = Field(default=0.3, ge=0, description="Newlines per token (as datatrove has it).")
+
+
+RuleFamily = Literal["business", "gopher_quality", "gopher_repetition", "c4", "fineweb"]
+"""A group of quality rules that is switched on or off together."""
+
 
 class QualityPolicy(Policy):
     """Which documents are worth indexing. Defaults follow Gopher (Rae et al. 2021), loosened for short business documents."""
 
+    rules: list[RuleFamily] = Field(
+        default=["business"],
+        description="Groups of rules that apply: business (the limits below), and for web pages gopher_quality, "
+        "gopher_repetition (gopher is both), c4 and fineweb. Without text, blocked and foreign-language documents are "
+        "rejected whatever is chosen.",
+    )
+    block_keywords: list[str] = Field(
+        default=[],
+        description="Words or phrases that keep a document out, whole words, whatever the case (such as 'strictly confidential').",
+    )
+    block_patterns: list[str] = Field(
+        default=[], description="Regular expressions that keep a document out where one is found in it."
+    )
+    urls: Literal["keep", "shorten", "remove"] = Field(
+        default="keep",
+        description="What cleaning does to http and www links: leave them, leave the host name, or take them out.",
+    )
+    max_symbol_run: int = Field(
+        default=0,
+        ge=0,
+        description="Cleaning cuts longer runs of one sign (-----, *****) to this many; 0 leaves them.",
+    )
     languages: list[str] = Field(
         default=["en"], description="ISO 639-1 codes to keep; an empty list keeps every language."
     )
@@ -164,10 +329,45 @@ class QualityPolicy(Policy):
         le=1,
         description="Share of lorem ipsum words (C4 drops any page with the phrase; a form may hold a sample).",
     )
+    min_code_line_share: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Share of lines that read like code from which a document is judged as code (own measurement: pages and licences have at most 0.26, three of four Python files more than 0.3).",
+    )
+    min_table_line_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of lines with as many cell separators as the line before from which it is judged as a table (own choice).",
+    )
+    gopher: GopherRules = Field(default=GopherRules(), description="Limits of gopher_quality and gopher_repetition.")
+    c4: C4Rules = Field(default=C4Rules(), description="Limits of c4.")
+    fineweb: FineWebRules = Field(default=FineWebRules(), description="Limits of fineweb.")
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _gopher_is_both(cls, value: object) -> object:
+        if not isinstance(value, list):
+            return value
+        named = [["gopher_quality", "gopher_repetition"] if name == "gopher" else [name] for name in value]
+        return list(dict.fromkeys(name for names in named for name in names))
+
+    @field_validator("block_keywords")
+    @classmethod
+    def _keywords_say_something(cls, value: list[str]) -> list[str]:
+        if not all(keyword.strip() for keyword in value):
+            raise ValueError("an empty keyword would block every document")
+        return value
+
+    @field_validator("block_patterns")
+    @classmethod
+    def _patterns_compile(cls, value: list[str]) -> list[str]:
+        return _compiled(value)
 
 
 class DedupPolicy(Policy):
-    """Which documents say the same as another one."""
+    """Which documents say the same as another one, and which passages say nothing because many documents have them."""
 
     enabled: bool = Field(default=True, description="False keeps every copy.")
     threshold: float = Field(
@@ -176,9 +376,18 @@ class DedupPolicy(Policy):
         le=1,
         description="Exact Jaccard of word 5-shingles at which two documents are near-duplicates.",
     )
-    survivor: Literal["longest", "first_key"] = Field(
+    survivor: Literal["longest", "first_key", "first_seen", "best_quality"] = Field(
         default="longest",
-        description="Which copy is kept: the longest (ties: first key in order), or the first key in order.",
+        description="Which copy is kept: the longest, the first key in order, the one whose object was last written "
+        "first, or the one with the best quality signals; ties go to the first key.",
+    )
+    preferred_prefixes: list[str] = Field(
+        default=[],
+        description="Key prefixes whose documents are kept before all others, most preferred first, such as policies/.",
+    )
+    boilerplate: Literal["remove", "count", "keep"] = Field(
+        default="remove",
+        description="Paragraphs that many documents share: removed from the text, counted only, or not looked for.",
     )
     boilerplate_min_documents: int = Field(
         default=10,
@@ -188,32 +397,176 @@ class DedupPolicy(Policy):
     boilerplate_min_share: float = Field(
         default=0.3, ge=0, le=1, description="... and in at least this share of the documents."
     )
+    sentences: Literal["keep", "count", "remove"] = Field(
+        default="keep",
+        description="Runs of sentences that a better-ranked document with the same readers has, too: not looked for, "
+        "counted only, or removed (C4: Raffel et al. 2020).",
+    )
+    sentence_window: int = Field(
+        default=3, ge=1, description="Sentences in such a run; those of fewer than five words don't count (C4: 3)."
+    )
+    exclude_corpora: list[str] = Field(
+        default=[],
+        description="Other corpora of the project: a document that one of them holds for the same readers is left out.",
+    )
+    exclude_questions: str | None = Field(
+        default=None,
+        description="JSON Lines file of evaluation questions, relative to the corpus file: documents that contain one "
+        "are left out.",
+    )
+    exclude_ngram: int = Field(
+        default=13,
+        ge=5,
+        description="Words in a row that a document may share with a longer question (GPT-3: 13, Brown et al. 2020); "
+        "a shorter question must be there whole.",
+    )
+
+    @model_validator(mode="after")
+    def _other_corpora_are_compared_with(self) -> DedupPolicy:
+        if self.exclude_corpora and not self.enabled:
+            raise ValueError("exclude_corpora needs enabled: true; without it no documents are compared")
+        return self
+
+
+PrivacyAction = Literal["replace", "mask", "hash", "pseudonym", "encrypt", "keep", "reject_document"]
+_Entity = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+
+
+class PrivacyRecognizer(Policy):
+    """A recogniser of one's own: regular expressions for one entity."""
+
+    entity: _Entity = Field(description="Name of what is found, in capitals; one of Presidio's or a new one.")
+    patterns: list[str] = Field(min_length=1, description="Regular expressions (Python's `regex` module), any case.")
+    score: float = Field(
+        default=0.6, gt=0, le=1, description="Confidence of a match; below min_score it needs context."
+    )
+    context: list[str] = Field(
+        default=[], description="Words of which one before a match adds 0.35 to its score (Presidio's own figure)."
+    )
+
+    @field_validator("patterns")
+    @classmethod
+    def _patterns_compile(cls, value: list[str]) -> list[str]:
+        return _compiled(value)
 
 
 class PrivacyPolicy(Policy):
-    """Which personal data is replaced before anything is chunked."""
+    """Which personal data is found, and what becomes of it, before anything is chunked."""
 
     enabled: bool = Field(default=True, description="False lets personal data into the index.")
-    entities: list[str] | None = Field(
+    profile: Literal["standard", "strict"] = Field(
+        default="standard",
+        description="What holds where `actions` says nothing: standard keeps LOCATION, ORGANIZATION and NRP in the text (found and counted, but no personal data by themselves) and applies default_action to the rest; strict applies it to all.",
+    )
+    default_action: PrivacyAction = Field(
+        default="replace",
+        description="replace writes <ENTITY>; mask writes asterisks of the same length; hash, pseudonym and encrypt write a keyed hash, a name that is the same all over the corpus, or a token that `headwater reveal` opens; keep leaves it; reject_document keeps the whole document out.",
+    )
+    deny: dict[_Entity, list[str]] = Field(
+        default={}, description="Strings that always are personal data, by entity: {PERSON: [Ilse Varga]}."
+    )
+    recognizers: list[PrivacyRecognizer] = Field(default=[], description="Recognisers of one's own.")
+    actions: dict[_Entity, PrivacyAction] = Field(
+        default={}, description="What is done with single entities: {EMAIL_ADDRESS: hash, US_SSN: reject_document}."
+    )
+    key_env: str = Field(
+        default="HEADWATER_PRIVACY_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable with the secret of hash, pseudonym and encrypt: 16 characters or more. Never the secret itself.",
+    )
+    entities: list[_Entity] | None = Field(
         default=None,
-        description="Presidio entity names to look for; default: all that Presidio's enabled recognisers support except DATE_TIME, URL, UUID and ORGANIZATION.",
+        description="Entities to look for, by Presidio's names; default: names, and all that has a pattern except DATE_TIME, URL, UUID and what only other countries have.",
+    )
+    countries: list[str] | None = Field(
+        default=None,
+        description="Countries whose numbers are looked for (us, uk, de, es, in, au, ...): all of Presidio's recognisers for them; default: those that Presidio switches on itself (us and uk, the common ones).",
+    )
+    phone_regions: list[str] | None = Field(
+        default=None,
+        description="Regions (ISO 3166-1) whose phone numbers are found without a country code or a label; default: Presidio's US, GB, DE, FR, IL, IN, CA, BR.",
+    )
+    names: bool = Field(
+        default=True, description="False looks for no names of people, places and organisations: patterns only."
     )
     spacy_model: str | None = Field(
         default=None,
-        description="spaCy pipeline for names and places; default: en_core_web_lg, _md or _sm if installed, else patterns only.",
+        description="spaCy pipeline for names, a package or a folder, in place of the bundled model.",
     )
-    language: str = Field(default="en", description="Language of the recognisers.")
-    min_score: float = Field(default=0.4, ge=0, le=1, description="Findings below this confidence are ignored.")
+    transformers_model: str | None = Field(
+        default=None,
+        description="Folder of a Hugging Face token-classification model for names, in place of the bundled model.",
+    )
+    names_min_score: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="How sure the model has to be of a name; its score is a probability. Lower finds more, also of what is none. min_score holds, too.",
+    )
+    language: str = Field(default="en", description="Language of the recognisers' context words, and of names.")
+    min_score: float = Field(
+        default=0.4, ge=0, le=1, description="Findings below this confidence are ignored (presidio-research uses 0.4)."
+    )
     allow: list[str] = Field(
         default=[], description="Exact strings that are never personal data (a support address, say)."
+    )
+    allow_patterns: list[str] = Field(
+        default=[], description="Regular expressions; a finding that one matches as a whole is no personal data."
     )
     keep_identifiers: bool = Field(
         default=True,
         description="Leave digit runs inside http links and licence numbers inside longer words: they name pages and records. False replaces them too.",
     )
-    action: Literal["replace", "mask"] = Field(
-        default="replace", description="replace writes <ENTITY>; mask writes asterisks of the same length."
-    )
+
+    @field_validator("allow_patterns")
+    @classmethod
+    def _patterns_compile(cls, value: list[str]) -> list[str]:
+        return _compiled(value)
+
+    @field_validator("countries")
+    @classmethod
+    def _countries_are_known(cls, value: list[str] | None) -> list[str] | None:
+        if value is None:
+            return None
+        from headwater.privacy.entities import COUNTRIES
+
+        unknown = sorted({country.lower() for country in value} - COUNTRIES.keys())
+        if unknown:
+            raise ValueError(f"unknown {', '.join(unknown)}. Known: {', '.join(sorted(COUNTRIES))}.")
+        return [country.lower() for country in value]
+
+    @field_validator("actions", "entities")
+    @classmethod
+    def _entities_are_known(cls, value: Any, info: ValidationInfo) -> Any:
+        from headwater.privacy.entities import check_known
+
+        own = set(info.data.get("deny", ())).union(item.entity for item in info.data.get("recognizers", ()))
+        check_known(value or (), own)
+        return value
+
+    @model_validator(mode="after")
+    def _one_model_of_names(self) -> PrivacyPolicy:
+        if self.spacy_model is not None and self.transformers_model is not None:
+            raise ValueError("spacy_model and transformers_model: set one of them, or neither")
+        return self
+
+    @property
+    def own_entities(self) -> frozenset[str]:
+        """The entities of the policy's own recognisers and deny lists."""
+        return frozenset(self.deny).union(item.entity for item in self.recognizers)
+
+
+def _compiled(patterns: list[str]) -> list[str]:
+    """Return the regular expressions; ValueError when one can't be compiled or matches nothing at all."""
+    import regex  # type: ignore[import-untyped]
+
+    for pattern in patterns:
+        try:
+            if regex.compile(pattern).fullmatch(""):
+                raise ValueError(f"the regular expression {pattern!r} matches an empty text")
+        except regex.error as error:
+            raise ValueError(f"not a regular expression: {pattern!r} ({error})") from error
+    return patterns
 
 
 class ChunkPolicy(Policy):
@@ -231,6 +584,17 @@ class ChunkPolicy(Policy):
         default=True, description="Embed each chunk together with its document's title and section path."
     )
     max_context_tokens: int = Field(default=48, ge=0, description="At most this many tokens of title and section path.")
+    overlap_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="A chunk repeats up to this many tokens of the one before in its section, in whole sentences where they fit; half of max_tokens at most. 0 by measurement: 32 and 64 found no more of the gold passages (docs/chunking.md).",
+    )
+
+    @model_validator(mode="after")
+    def _overlap_leaves_room(self) -> ChunkPolicy:
+        if self.overlap_tokens > self.max_tokens // 2:
+            raise ValueError("overlap_tokens must be half of max_tokens at most")
+        return self
 
 
 class EmbedPolicy(Policy):
@@ -238,15 +602,37 @@ class EmbedPolicy(Policy):
 
     model: str | None = Field(
         default=None,
-        description="sentence-transformers model: a folder or a name; default: the bundled all-MiniLM-L6-v2.",
+        description="sentence-transformers model: a folder or a name; default: the bundled all-MiniLM-L6-v2. With url: the name that the endpoint knows it by.",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto", description="Where to compute; auto takes a GPU when there is one."
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="Where to compute: auto takes all GPUs, else the CPU; cpu, mps, cuda (all GPUs) or cuda:1 (one).",
     )
     tokens_per_batch: int | None = Field(
         default=None,
         gt=0,
-        description="Token budget of one forward pass; default: 2048 on a CPU, 32768 on a GPU. Longest chunks go first.",
+        description="Token budget of one forward pass; default: 1024 on a CPU, 32768 on a GPU. Longest chunks go first; halved by itself when memory runs out.",
+    )
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="OpenAI-compatible endpoint, such as http://vllm:8000/v1 (its key: EMBEDDINGS_API_KEY); default: the model runs in this process.",
+    )
+    tokenizer: str | None = Field(
+        default=None,
+        description="Folder or name of the model whose tokenizer counts; default: that of model. Needed with url when the endpoint's name for the model is neither.",
+    )
+    document_prompt: str = Field(
+        default="", description="With url: put before every chunk (E5: 'passage: '). A local model brings its own."
+    )
+    query_prompt: str = Field(default="", description="With url: put before every query (E5: 'query: ').")
+    requests: int = Field(default=4, ge=1, description="With url: requests under way at once.")
+    texts_per_request: int = Field(
+        default=32, ge=1, description="With url: most texts of one request; 32 is what Text Embeddings Inference takes."
+    )
+    timeout_seconds: float = Field(
+        default=60.0, gt=0, description="With url: time the endpoint may take for a request."
     )
     bm25_k: float = Field(
         default=0.9,
@@ -255,6 +641,12 @@ class EmbedPolicy(Policy):
     )
     bm25_b: float = Field(default=0.4, ge=0, le=1, description="BM25 length normalisation.")
     bm25_language: str = Field(default="english", description="Stemmer and stop words of the sparse vectors.")
+
+    @model_validator(mode="after")
+    def _endpoint_has_a_model(self) -> EmbedPolicy:
+        if self.url is not None and not self.model:
+            raise ValueError("url needs model: the model's name as the endpoint knows it")
+        return self
 
 
 class IndexPolicy(Policy):

@@ -35,8 +35,9 @@ MAX_DEFAULT_WORKERS = 8
 START_TIMEOUT = 300.0
 """Seconds a worker may take to import its function; a cold disk with torch on it takes tens of seconds."""
 
-MAX_SPARES = 4
-"""Workers kept ready for pools to come; one per stage that uses workers, and one for a changed parameter."""
+MAX_SPARES = 5
+"""Workers kept ready for pools to come; one per stage that uses workers, one that opens mails, and one for a changed
+parameter."""
 
 # One process per core is the parallelism here; a thread pool inside each worker would only fight for the cores.
 _SINGLE_THREADED = {
@@ -60,7 +61,8 @@ Timeout = Callable[[Any], float] | float | None
 class WorkerFailure:
     """Why a batch has no result.
 
-    ``kind``: ``crashed`` (the process died), ``timeout``, ``memory`` (the limit was reached) or ``error`` (the
+    ``kind``: ``crashed`` (the process died), ``timeout`` (of the wall clock or, where the function sets a limit,
+    RLIMIT_CPU), ``memory`` (the limit was reached) or ``error`` (the
     function raised). The message names the cause and never the data; ``error`` is the exception itself where it
     could be brought over, None otherwise.
     """
@@ -295,13 +297,19 @@ class _Worker:
             if not self.started:
                 raise self.failed_start() from None
             self.reusable = False
-            return WorkerFailure("crashed", f"the worker process {self._ending()}")
+            ending = self._ending()
+            if self._process.returncode == -signal.SIGXCPU:
+                return WorkerFailure("timeout", "used up its processor time")
+            return WorkerFailure("crashed", f"the worker process {ending}")
         if tag == "started":
             self.started = True
             self._start_clock()
             return _STARTED
         if tag == "broken":
             raise self.failed_start(value)
+        if tag == "last":  # it holds on to too much memory to be given another batch
+            self.reusable = False
+            return value
         if tag == "failure":
             kind, message, error = value
             self.reusable = kind != "memory"

@@ -32,13 +32,18 @@ def main(descriptor: int) -> None:
     except BaseException as error:
         _send(connection, "broken", f"{type(error).__name__}: {error}")
         return
+    start = _memory(_RESIDENT)
     _send(connection, "started", None)
     while True:
         batch = inbox.get()
         try:
             if isinstance(batch, _Unreadable):
                 raise batch.error
-            result = pickle.dumps(("result", function(batch, *args)), protocol=pickle.HIGHEST_PROTOCOL)
+            value = function(batch, *args)
+            result = pickle.dumps(
+                ("last" if _is_bloated(start, memory_mb) else "result", value), protocol=pickle.HIGHEST_PROTOCOL
+            )
+            del value
         except MemoryError as error:
             _send(connection, "failure", ("memory", f"out of memory at {_place(error)}", None))
             continue
@@ -53,12 +58,33 @@ def main(descriptor: int) -> None:
 
 def limit_memory(megabytes: int) -> None:
     """Allow this process ``megabytes`` MiB of address space beyond what it has now. Does nothing where /proc is absent."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
+    start = _memory(_ADDRESS_SPACE)
+    if start is None:
         return
-    size = int(statm.read_text().split()[0]) * resource.getpagesize() + megabytes * 2**20
+    size = start + megabytes * 2**20
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
+
+
+_ADDRESS_SPACE, _RESIDENT = 0, 1
+"""Fields of /proc/self/statm (proc(5))."""
+
+
+def _memory(field: int) -> int | None:
+    """Return this process's address space or resident memory in bytes, None where /proc is absent."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[field]) * resource.getpagesize() if statm.exists() else None
+
+
+def _is_bloated(start: int | None, megabytes: int | None) -> bool:
+    """Whether memory worth half of the allowance stays in use after a batch: too little is left for the next one.
+
+    Address space says nothing here: the first threads of a library reserve a gigabyte that they never touch.
+    """
+    if start is None or megabytes is None:
+        return False
+    now = _memory(_RESIDENT)
+    return now is not None and now - start > megabytes * 2**20 // 2
 
 
 class _Unreadable:

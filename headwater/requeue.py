@@ -21,6 +21,7 @@ from headwater.source import requeue_objects
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
+    from headwater.lake import Table
 
 MAX_REASON = 200
 """Characters of the reason that are kept."""
@@ -35,7 +36,8 @@ _NEIGHBOURS = 200
 def requeue(corpus: Corpus, keys: Collection[str] | None = None, state: EndState | None = None, *, reason: str) -> int:
     """Mark objects to be processed again at the next reindex; return how many.
 
-    Those at ``keys``, those in ``state``, those of ``keys`` in ``state`` when both are given, all without either.
+    Those at ``keys``, those in ``state``, those of ``keys`` in ``state`` when both are given, all without either. A mail
+    is opened anew, and what is attached to it goes with it.
     Raises NotFoundError, and marks nothing, when a key is not listed; ConfigError for a blank ``reason``; LeaseError
     while another process writes the corpus.
     """
@@ -49,6 +51,7 @@ def requeue(corpus: Corpus, keys: Collection[str] | None = None, state: EndState
         unknown = wanted.filter(~wanted.is_in(listed.implode()))
         if len(unknown):
             raise NotFoundError(_unknown(corpus.name, unknown.to_list(), listed.to_list()))
+        wanted = _with_attachments(tables.source_objects, wanted)
         if state is not None:
             wanted = wanted.filter(wanted.is_in(keys_in_state(tables, state).implode()))
         if wanted.is_empty():
@@ -56,6 +59,18 @@ def requeue(corpus: Corpus, keys: Collection[str] | None = None, state: EndState
         mark = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {words}"
         requeue_objects(tables.source_objects, wanted.to_list(), mark)
     return len(wanted)
+
+
+def _with_attachments(objects: Table, keys: pl.Series) -> pl.Series:
+    """Return ``keys`` and those of all that is attached to objects there, also by way of attached mails."""
+    attached = objects.read(["doc_id", "key", "parent"]).filter(pl.col("parent").is_not_null())
+    if attached.is_empty():
+        return keys
+    known = objects.read(["doc_id", "key"]).filter(pl.col("key").is_in(keys.implode()))
+    ids = set(known["doc_id"])
+    while new := set(attached.filter(pl.col("parent").is_in(list(ids)))["doc_id"]) - ids:
+        ids |= new
+    return pl.concat([keys, attached.filter(pl.col("doc_id").is_in(list(ids)))["key"]]).unique().sort()
 
 
 def _unknown(corpus: str, unknown: Sequence[str], listed: Sequence[str]) -> str:

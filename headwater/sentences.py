@@ -39,7 +39,7 @@ _DANGLING = frozenset(_DANGLING_WORDS.split())
 _WIDE_STOPS = "。！？｡।॥።"
 _CLOSERS = "\"'”’»)\\]}*_`」』）】"
 _STOP = re.compile(rf"[{_WIDE_STOPS}]+[{_CLOSERS}]*|[.!?…]+[{_CLOSERS}]*(?=\s)")
-_BREAK = re.compile(r"[^\S\n]*\n\s*")
+_BREAK = re.compile(r"\n\s*")
 _LIST_ITEM = re.compile(r"(?:[-*+•◦▪‣·–—]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)])\s|[#|>]")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘*_`]+$")
 _NEXT_WORD = re.compile(r"\w+")
@@ -69,17 +69,22 @@ def _lines(text: str) -> list[tuple[int, int]]:
     stop = len(text.rstrip())
     lines: list[tuple[int, int]] = []
     for match in _BREAK.finditer(text, start, stop):
-        if not _wrapped(text, start, match):
-            lines.append((start, match.start()))
+        # The line's last character is looked for from its end: a pattern that allowed for spaces before the break
+        # would be tried at each of them, which takes long in a table padded with spaces.
+        end = match.start()
+        while text[end - 1].isspace():
+            end -= 1
+        if not _wrapped(text, start, end, match):
+            lines.append((start, end))
             start = match.end()
     if start < stop:
         lines.append((start, stop))
     return lines
 
 
-def _wrapped(text: str, start: int, line_break: re.Match[str]) -> bool:
-    """Return whether a sentence goes on after the line break."""
-    before, after = text[max(start, line_break.start() - 40) : line_break.start()], line_break.end()
+def _wrapped(text: str, start: int, end: int, line_break: re.Match[str]) -> bool:
+    """Return whether a sentence goes on after the line break, which follows the line ``text[start:end]``."""
+    before, after = text[max(start, end - 40) : end], line_break.end()
     if line_break[0].count("\n") > 1 or _LIST_ITEM.match(text, after) or before.endswith((":", "|", "\t", ";")):
         return False
     if before.endswith((".", "!", "?")) and not _opens_lower(text, after):

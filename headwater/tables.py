@@ -20,6 +20,7 @@ from headwater.stages import (
     evaluation,
     index_candidate,
     leak_scans,
+    name_spans,
     parsed_documents,
     quality_documents,
 )
@@ -38,6 +39,7 @@ class Tables:
         self.quality_documents = stage("quality_documents", quality_documents.QUALITY)
         self.document_signatures = stage("document_signatures", document_signatures.SIGNATURES)
         self.deduplicated_documents = Table(path / "deduplicated_documents", deduplicated_documents.SCHEMA)
+        self.name_spans = stage("name_spans", name_spans.NAME_SPANS)
         self.anonymized_documents = stage("anonymized_documents", anonymized_documents.ANONYMIZED)
         self.chunks = stage("chunks", chunks.CHUNKS)
         self.embeddings = stage("embeddings", embeddings.EMBEDDINGS)

@@ -60,10 +60,16 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class AnonymizedText:
-    """A text with personal data replaced, and what was replaced where (offsets into the original)."""
+    """A text with personal data dealt with, and what was replaced where (offsets into the original).
+
+    ``found`` counts the findings by entity, also those that were left in the text. ``rejected`` are the entities for
+    which the policy accepts no document; ``text`` is empty then.
+    """
 
     text: str
     replacements: tuple[Replacement, ...]
+    found: Mapping[str, int] = field(default_factory=dict)
+    rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Chunk:
     """What is embedded and retrieved: ``text == document.text[start:end]``.
 
     ``tokens`` is the length of the *embedded* text (title and section path prepended, special tokens included)
-    as the embedding model's own tokenizer counts it.
+    as the embedding model's own tokenizer counts it; ``ids`` are these tokens, for the model.
     """
 
     text: str
@@ -80,6 +86,16 @@ class Chunk:
     section: tuple[str, ...]
     page: int | None
     tokens: int
+    ids: tuple[int, ...] = field(default=(), repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A document that was left out for another one; ``similarity`` is the exact Jaccard of their word 5-shingles."""
+
+    doc_id: str
+    key: str
+    similarity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,9 @@ class Passage:
     """One search result: a chunk of one revision of a document, as one release holds it.
 
     ``start`` and ``end`` are character offsets into the document's cleaned text. ``score`` is the fused score;
-    it orders one result list and means nothing across queries.
+    it orders one result list and means nothing across queries. What follows it is what the document says of itself:
+    ``language`` is an ISO 639-1 code, ``date`` and ``modified`` are ISO 8601, ``meta`` is front matter. ``duplicates``
+    are the documents that this one stands for in the release and that the searcher may read now, most similar first.
     """
 
     chunk_id: str
@@ -102,6 +120,14 @@ class Passage:
     end: int
     text: str
     score: float
+    content_type: str = ""
+    language: str | None = None
+    date: str | None = None
+    modified: str | None = None
+    authors: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    meta: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

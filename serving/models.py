@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from headwater.dates import period
+from headwater.metadata import META, META_NAME
 
 MAX_QUERY = 2000
 MAX_GROUPS = 200
@@ -49,13 +52,73 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Filters(_Request):
-    """Only passages that match every given field; a list means any of its values."""
+def _is_date(value: str) -> str:
+    period(value)
+    return value
 
-    doc_id: str | Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
-    key: str | Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
-    content_type: str | Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
-    page: Number | Annotated[list[Number], Field(min_length=1, max_length=100)] | None = None
+
+Date = Annotated[str, Field(max_length=64, examples=["2024-05-31"]), AfterValidator(_is_date)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Value = TypeVar("Value")
+_Some = Annotated[list[Value], Field(min_length=1, max_length=100)]
+Texts = str | _Some[str]
+
+
+class _Range(_Request):
+    """Everything between the limits; at least one of them."""
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("needs gt, gte, lt or lte")
+        return self
+
+
+class NumberRange(_Range):
+    """The numbers between the limits; at least one of them."""
+
+    gt: Finite | None = None
+    gte: Finite | None = None
+    lt: Finite | None = None
+    lte: Finite | None = None
+
+
+class DateRange(_Range):
+    """The time between the limits; at least one of them."""
+
+    gt: Date | None = None
+    gte: Date | None = None
+    lt: Date | None = None
+    lte: Date | None = None
+
+
+class Filters(_Request):
+    """Only passages that match every given field; a list means any of its values.
+
+    Dates are ISO 8601, from a year alone to a moment, and mean the whole stretch of time that they name (UTC).
+    """
+
+    doc_id: Texts | None = None
+    key: Texts | None = None
+    content_type: Texts | None = None
+    page: Number | _Some[Number] | NumberRange | None = None
+    language: Texts | None = Field(default=None, description="ISO 639-1 code.", examples=["en"])
+    date: Date | _Some[Date] | DateRange | None = Field(default=None, description="Date that the document states.")
+    modified: Date | _Some[Date] | DateRange | None = Field(
+        default=None, description="Last change that the document states of itself."
+    )
+    authors: Texts | None = Field(default=None, description="As the privacy policy left them.")
+    keywords: Texts | None = None
+    meta: dict[
+        Annotated[str, Field(pattern=f"^(?:{META_NAME.pattern})$")],
+        bool | Finite | str | _Some[bool | Finite | str] | NumberRange,
+    ] = Field(default_factory=dict, max_length=32, description="Front matter, by name.")
+
+    def flat(self) -> dict[str, Any]:
+        """Return the filters as :meth:`headwater.Corpus.search` takes them."""
+        fields = self.model_dump(exclude_none=True)
+        meta = fields.pop("meta")
+        return fields | {f"{META}{name}": value for name, value in meta.items()}
 
 
 class RetrieveRequest(_Request):
@@ -93,6 +156,14 @@ class Response(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class DuplicateOut(Response):
+    """A document that was left out because another one says the same."""
+
+    doc_id: str
+    key: str = Field(description="Key of the object in the bucket.", examples=["drafts/leave.md"])
+    similarity: float = Field(description="Exact Jaccard similarity of the two, from 0 to 1.")
+
+
 class PassageOut(Response):
     """One passage found; ``text`` is ``cleaned_text[start:end]`` of the document."""
 
@@ -108,6 +179,16 @@ class PassageOut(Response):
     end: int
     text: str
     score: float = Field(description="Orders this list; means nothing across queries.")
+    content_type: str
+    language: str | None = Field(description="ISO 639-1 code.")
+    date: str | None = Field(description="Date that the document states, ISO 8601.")
+    modified: str | None = Field(description="Last change that the document states of itself, ISO 8601.")
+    authors: list[str] = Field(description="As the privacy policy left them.")
+    keywords: list[str]
+    meta: dict[str, bool | int | float | str] = Field(description="Front matter.")
+    duplicates: list[DuplicateOut] = Field(
+        description="Documents that this one stands for and that the end user may read, most similar first."
+    )
 
 
 class RetrieveResponse(Response):

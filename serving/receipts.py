@@ -40,6 +40,8 @@ class ReceiptOut(Response):
     survivor: str | None = Field(description="Key of the copy that was kept instead of this duplicate.")
     similarity: float | None = Field(description="Jaccard similarity with the survivor, from 0 to 1.")
     requeued: str | None = Field(description="When and why the object was asked to be processed again.")
+    parent: str | None = Field(description="Key of the mail that it is attached to.")
+    attachments: list[str] = Field(description="Keys of what is attached to it, for a mail.")
 
 
 class ReceiptsResponse(Response):

@@ -55,7 +55,7 @@ def routes(shelf: Shelf) -> APIRouter:
     def retrieve(request: Request, body: RetrieveRequest) -> RetrieveResponse:
         """Passages that the end user may read, best first, all from one release."""
         corpus = shelf.get(body.corpus)
-        filters = body.filters.model_dump(exclude_none=True)
+        filters = body.filters.flat()
         principal = _principal(body.groups)
         release, passages = on_release(
             corpus,

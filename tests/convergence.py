@@ -18,6 +18,7 @@ from headwater.config import COMPONENT_TYPE
 from headwater.corpus import Corpus, open_corpus
 from headwater.pipeline import Pipeline
 from headwater.types import Principal
+from tests.mails import mail_bytes
 
 NAME = "works"
 READERS = Principal(frozenset({"hr", "field"}))
@@ -41,7 +42,9 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
     {"chunk": {"max_tokens": 40}},
     {"access": [{"prefix": "", "groups": ["*"]}, {"prefix": "hr/", "groups": ["hr"]}]},
     {"dedup": {"survivor": "first_key"}},
+    {"dedup": {"survivor": "first_seen", "preferred_prefixes": ["hr/"], "sentences": "remove", "sentence_window": 1}},
     {"source": {"include": ["**/*.md", "*.md"]}},
+    {"parse": {"max_attachments": 1}},
 )
 
 
@@ -56,6 +59,13 @@ def text_of(subject: str, variant: int) -> str:
         sentence = " ".join(reversed(sentence.rstrip(".").split())).capitalize() + "."
     more = " ".join(TEXTS[other] for other in SUBJECTS[: 2 + variant]) if variant == 3 else ""
     return f"# {subject.title()}\n\n{sentence} {sentence.replace('The', 'This')} {more}{CONTACT if variant else ''}\n"
+
+
+def mail_of(files: list[tuple[str, int]], *, forwarded: bool) -> str:
+    """Return a mail with documents attached, or a mail with that mail attached."""
+    named = [(f"{subject}.md", text_of(subject, variant)) for subject, variant in files]
+    mail = mail_bytes("Papers", TEXTS["lantern"], named)
+    return (mail_bytes("Forwarded", TEXTS["weir"], [("papers.eml", mail)]) if forwarded else mail).decode()
 
 
 class Bucket:
@@ -151,6 +161,7 @@ _TABLES = (
     "quality_documents",
     "document_signatures",
     "deduplicated_documents",
+    "name_spans",
     "anonymized_documents",
     "chunks",
     "embeddings",

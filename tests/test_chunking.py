@@ -7,7 +7,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from headwater import ChunkPolicy, Element, ParsedDocument, RowError, chunk
 from headwater.chunking import embedded_text
-from headwater.embedding import load_tokenizer
+from headwater.embedding import load_tokenizer, tokenizing
+from headwater.embedding.tokenizing import TextTokenizer, text_tokenizer
 
 MINILM = load_tokenizer(None)
 
@@ -36,16 +37,26 @@ def document(
     return ParsedDocument(text, tuple(elements), {"title": title})
 
 
-def check(parsed: ParsedDocument, policy: ChunkPolicy, tokenizer: Tokenizer) -> None:
+SLACK = 2
+"""Tokens that an overlap may have more on its own than as a part of the text, with a tokenizer that looks at spaces."""
+
+
+def check(parsed: ParsedDocument, policy: ChunkPolicy, tokenizer: Tokenizer, prompt: str = "") -> None:
     """Assert everything that must hold of any chunking."""
     title = parsed.metadata.get("title") or ""
     position = 0
-    for piece in chunk(parsed, policy, tokenizer=tokenizer):
+    start = -1
+    for piece in chunk(parsed, policy, tokenizer=tokenizer, prompt=prompt):
         assert piece.text == parsed.text[piece.start : piece.end] == piece.text.strip() != ""
-        assert not parsed.text[position : piece.start].strip(), "text was left out, or chunks overlap"
-        position = piece.end
-        embedded = embedded_text(title, piece.section, piece.text, policy, tokenizer)
-        assert piece.tokens == len(tokenizer.encode(embedded).ids) <= policy.max_tokens
+        assert not parsed.text[position : piece.start].strip(), "text was left out"
+        assert piece.start >= position or policy.overlap_tokens, "chunks overlap"
+        assert piece.start > start and piece.end > position, "a chunk says nothing new"
+        repeated = tokenizer.encode(parsed.text[piece.start : position], add_special_tokens=False).ids
+        assert len(repeated) <= policy.overlap_tokens + SLACK
+        start, position = piece.start, piece.end
+        embedded = prompt + embedded_text(title, piece.section, piece.text, policy, tokenizer)
+        assert list(piece.ids) == tokenizer.encode(embedded).ids
+        assert piece.tokens == len(piece.ids) <= policy.max_tokens
     assert not parsed.text[position:].strip(), "text was left out"
 
 
@@ -80,6 +91,8 @@ PARTS = st.lists(
     max_tokens=st.integers(16, 80),
     min_tokens=st.integers(0, 40),
     context=st.booleans(),
+    overlap=st.sampled_from([0, 0, 5, 8]),
+    prompt=st.sampled_from(["", "passage: ", "passage:"]),
 )
 def test_no_text_is_lost_and_no_chunk_exceeds_the_cap(
     tokenizer: Tokenizer,
@@ -89,9 +102,12 @@ def test_no_text_is_lost_and_no_chunk_exceeds_the_cap(
     max_tokens: int,
     min_tokens: int,
     context: bool,
+    overlap: int,
+    prompt: str,
 ) -> None:
-    policy = ChunkPolicy(max_tokens=max_tokens, min_tokens=min_tokens, context=context)
-    check(document(parts, title, gap), policy, tokenizer)
+    cap = max_tokens + len(tokenizer.encode(prompt).ids)  # what is left is enough for any character
+    policy = ChunkPolicy(max_tokens=cap, min_tokens=min_tokens, context=context, overlap_tokens=overlap)
+    check(document(parts, title, gap), policy, tokenizer, prompt)
 
 
 SENTENCE = "The pump of house number {} runs for nine hours every day and rests at night. "
@@ -162,6 +178,60 @@ def test_a_long_section_is_filled_evenly() -> None:
     policy = ChunkPolicy(max_tokens=200, context=False)
     sizes = [piece.tokens for piece in chunk(document([("NarrativeText", prose(13), ())]), policy)]
     assert len(sizes) == 2 and min(sizes) > 80
+
+
+def test_a_long_paragraph_is_not_begun_at_the_end_of_a_chunk() -> None:
+    policy = ChunkPolicy(max_tokens=120, context=False)
+    text = f"{prose(3)}\n{prose(12)}"
+    chunks = chunk(ParsedDocument(text, ()), policy)
+    assert chunks[0].text == prose(3)
+    check(ParsedDocument(text, ()), policy, MINILM)
+
+
+def test_an_overlap_repeats_whole_sentences_of_the_same_section_only() -> None:
+    policy = ChunkPolicy(max_tokens=120, overlap_tokens=40)
+    parsed = document(
+        [("NarrativeText", prose(12), ("Pumps",)), ("NarrativeText", "Valves are red. " * 12, ("Valves",))]
+    )
+    first, second, *_, last = chunk(parsed, policy)
+    assert second.start < first.end and parsed.text[second.start : first.end].startswith("The pump of house number")
+    assert parsed.text[second.start : first.end].count("night.") == 2  # 16 tokens each
+    assert last.section == ("Valves",) and "pump" not in last.text
+    assert max(piece.tokens for piece in chunk(parsed, policy)) <= 120
+    check(parsed, policy, MINILM)
+
+
+def test_an_overlap_of_more_than_half_the_cap_is_a_mistake_in_the_configuration() -> None:
+    with pytest.raises(ValueError, match="half of max_tokens"):
+        ChunkPolicy(max_tokens=100, overlap_tokens=51)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=8),
+            st.sampled_from([" ", "\t", "\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u00a0", "\u200b", "\u3000"]),
+            st.sampled_from(
+                ["[SEP]", "[sep]", "don't", "unaffable,", "\u0301", "弁ポ", "x" * 60, "https://a.b/c?d=e&f"]
+            ),
+        ),
+        max_size=30,
+    ).map("".join)
+)
+def test_a_word_that_was_seen_gives_the_tokenizers_own_ids(text: str) -> None:
+    starts, counts, ids = text_tokenizer(MINILM).places(text)
+    assert ids == MINILM.encode(text, add_special_tokens=False).ids
+    assert starts == sorted(starts) and counts == sorted(counts)
+    assert len(counts) == len(starts) + 1 and counts[-1] == len(ids)
+
+
+def test_a_tokenizer_that_has_seen_too_many_words_forgets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizing, "_MAX_WORDS", 3)
+    tokenizer = TextTokenizer(MINILM)
+    for text in ("one two", "three four", "five six seven eight", "one two"):
+        assert tokenizer.ids(text) == MINILM.encode(text, add_special_tokens=False).ids
+    assert len(tokenizer._words) <= 4
 
 
 def test_the_page_is_that_of_the_first_element() -> None:

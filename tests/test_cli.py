@@ -259,9 +259,21 @@ def test_search_limits_filters_and_modes(indexed: Project) -> None:
 
 def test_filters_are_read_field_by_field() -> None:
     assert parse_filters(["key=a=b", "page=3", "key=c"]) == {"key": ["a=b", "c"], "page": 3}
-    for wrong in ("key", "=x"):
-        with pytest.raises(ConfigError, match="FIELD=VALUE"):
-            parse_filters([wrong])
+    ranges = ["date>=2024-05", "date<2025", "page>3", "meta.version<=2.5"]
+    assert parse_filters(ranges) == {
+        "date": {"gte": "2024-05", "lt": "2025"},
+        "page": {"gt": 3.0},
+        "meta.version": {"lte": 2.5},
+    }
+    # Front matter has types that a command line has not: both readings count.
+    assert parse_filters(["meta.version=3", "meta.draft=true", "meta.team=hydrology"]) == {
+        "meta.version": ["3", 3.0],
+        "meta.draft": ["true", True],
+        "meta.team": "hydrology",
+    }
+    for wrong in ("key", "=x", "date>=", "date=2024 date<2025"):
+        with pytest.raises(ConfigError, match="--filter"):
+            parse_filters(wrong.split())
 
 
 def test_receipts_tell_an_owner_what_became_of_a_file(indexed: Project) -> None:
@@ -317,7 +329,17 @@ def test_text_can_not_drive_the_terminal() -> None:
 
 def test_doctor_finds_an_installation_in_order(indexed: Project) -> None:
     findings = {finding.name: finding for finding in examine()}
-    assert {"python", "packages", "device", "parsing", "privacy", "embedding model", "ledger", "disk"} <= set(findings)
+    assert {
+        "python",
+        "packages",
+        "device",
+        "parsing",
+        "text recognition",
+        "privacy",
+        "embedding model",
+        "ledger",
+        "disk",
+    } <= set(findings)
     assert not [finding for finding in findings.values() if finding.state == "problem"]
     assert f"{SMALL}: 1" in findings["ledger"].meaning
     assert all(finding.found and finding.meaning for finding in findings.values())

@@ -1,7 +1,7 @@
 """Whatever happens to bucket, configuration and processes: the next reindex equals a rebuild from scratch.
 
-Hypothesis plays sequences of adds, edits, renames, deletes, duplicates, permission and parameter changes, reindexes
-and kills at any step of any stage. ``HEADWATER_SEQUENCES`` says how many; the default is what CI plays.
+Hypothesis plays sequences of adds, edits, renames, deletes, duplicates, mails with attachments, permission and
+parameter changes, reindexes and kills at any step of any stage. ``HEADWATER_SEQUENCES`` says how many; the default is what CI plays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from headwater.pipeline import Pipeline
-from tests.convergence import PARAMETERS, SUBJECTS, Bucket, Killed, differences, killed_at, text_of
+from tests.convergence import PARAMETERS, SUBJECTS, Bucket, Killed, differences, killed_at, mail_of, text_of
 
 SEQUENCES = int(os.environ.get("HEADWATER_SEQUENCES", "200"))
 SHARDS = 8
@@ -32,6 +32,7 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/de
 """A file system in memory where there is one: thousands of commits would otherwise wait for the disk's syncs."""
 
 keys = st.sampled_from(["a.md", "b.md", "hr/a.md", "hr/c.md", "notes/d.txt"])
+mails = st.sampled_from(["post.eml", "hr/post.eml"])
 subjects = st.sampled_from(SUBJECTS)
 variants = st.integers(0, 3)
 groups = st.sampled_from([None, ["*"], ["hr"], ["field", "hr"], []])
@@ -65,6 +66,10 @@ class Convergence(RuleBasedStateMachine):
     @rule(key=keys, subject=subjects, variant=variants)
     def add_or_edit(self, key: str, subject: str, variant: int) -> None:
         self._write(key, text_of(subject, variant))
+
+    @rule(key=mails, files=st.lists(st.tuples(subjects, variants), max_size=2), forwarded=st.booleans())
+    def add_or_edit_mail(self, key: str, files: list[tuple[str, int]], forwarded: bool) -> None:
+        self._write(key, mail_of(files, forwarded=forwarded))
 
     @rule(key=keys)
     def add_rubbish(self, key: str) -> None:
@@ -158,8 +163,10 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, subject in enumerate(SUBJECTS):
         bucket.write(f"{subject}.md", text_of(subject, number % 3))
     bucket.write("copy.md", text_of(SUBJECTS[0], 0))
+    bucket.write("post.eml", mail_of([("lantern", 3), ("weir", 2)], forwarded=False))
     bucket.reindex(root / "home")
     bucket.write("battery.md", text_of("battery", 2))
+    bucket.write("post.eml", mail_of([("lantern", 3), ("rail", 2)], forwarded=True))
     bucket.write("new.md", text_of("rail", 3))
     bucket.delete("leave.md")
     bucket.rename("train.md", "hr/train.md")

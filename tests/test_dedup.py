@@ -9,6 +9,7 @@ from pathlib import Path
 
 import deltalake
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from headwater import dedup
 from headwater.dedup.minhash import choose_bands
 from headwater.edits import apply_edits
 from headwater.policies import DedupPolicy
+from headwater.sentences import split_sentences
 
 SENTENCE = (
     "the warehouse opens at seven and the night shift hands over its open orders before anyone starts a forklift "
@@ -181,11 +183,11 @@ def test_texts_without_words_are_no_candidates() -> None:
 
 
 def test_bands_fit_the_threshold() -> None:
-    assert choose_bands(0.8) == (21, 6)
+    assert choose_bands(0.8) == (25, 5)
     for threshold in (0.3, 0.5, 0.7, 0.95, 1.0):
         bands, rows = choose_bands(threshold)
         assert bands * rows <= 128
-        assert 1 - (1 - threshold**rows) ** bands >= 0.995
+        assert 1 - (1 - threshold**rows) ** bands >= 0.9995
     with pytest.raises(ValueError, match="too low"):
         choose_bands(0.01)
     with pytest.raises(ValueError, match="permutations"):
@@ -254,6 +256,97 @@ def test_equal_texts_follow_their_representative() -> None:
     assert result.exact.tolist() == [False, False, False, False, True]
 
 
+def sets_of(shingles: dedup.ShingleSets, rows: npt.NDArray[np.int64]) -> dedup.ShingleSets:
+    return dedup.ShingleSets.from_arrow(shingles.to_arrow().take(pa.array(rows)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.6, 0.8]))
+def test_survivors_are_those_among_all_proposed_pairs_in_any_order_of_arrival(seed: int, threshold: float) -> None:
+    generator = np.random.default_rng(seed)
+    texts = varied(120, seed, 120)
+    batch = dedup.signatures(texts)
+    ranks, groups = generator.permutation(len(texts)), generator.integers(0, 2, len(texts))
+    pairs = dedup.candidate_pairs(batch.hashes, *choose_bands(threshold))
+    similarities = dedup.jaccard_pairs(batch.shingles, pairs)
+    near = similarities >= threshold
+    expected = dedup.cluster(len(texts), pairs[near], similarities[near], ranks, groups)
+    for arrival in (np.arange(len(texts)), generator.permutation(len(texts))):
+        moved = sets_of(batch.shingles, arrival)
+        found = dedup.find_survivors(
+            batch.hashes[arrival],
+            lambda rows, moved=moved: sets_of(moved, rows),
+            ranks[arrival],
+            groups[arrival],
+            threshold,
+        )
+        place = np.argsort(arrival)
+        assert arrival[found.survivor[place]].tolist() == expected.survivor.tolist()
+        assert found.similarity[place].tolist() == expected.similarity.tolist()
+
+
+def test_fixed_rows_survive_and_win_over_better_ranks() -> None:
+    near = [*PROSE, "extra"]
+    texts = [" ".join(PROSE), " ".join(near), " ".join(PROSE), " ".join(near)]
+    batch = dedup.signatures(texts)
+    found = dedup.find_survivors(
+        batch.hashes,
+        lambda rows: sets_of(batch.shingles, rows),
+        np.array([0, 1, 3, 2]),
+        np.zeros(4, np.int64),
+        0.8,
+        np.array([False, False, True, True]),
+    )
+    assert found.survivor.tolist() == [2, 3, 2, 3]
+
+
+def test_a_template_of_many_copies_is_compared_with_its_survivor_only() -> None:
+    base = [f"word{n}" for n in range(120)]
+    texts = [" ".join([*base, f"number{n}"]) for n in range(3000)]
+    batch = dedup.signatures(texts)
+    found = dedup.find_survivors(
+        batch.hashes, lambda rows: sets_of(batch.shingles, rows), np.arange(3000), np.zeros(3000, np.int64), 0.8
+    )
+    assert set(found.survivor.tolist()) == {0}
+
+
+RULES = "Ring the bell before you open the gate. Nobody may stand below the weir. Write the hour into the log book."
+
+
+def test_a_run_of_sentences_is_kept_by_the_best_document_of_each_group() -> None:
+    texts = [f"This one is about boats and their keepers. {RULES}", f"{RULES}", f"Title\n\n{RULES}", RULES.upper()]
+    hashes = [dedup.sentence_hashes(text) for text in texts]
+    assert hashes[2][0] == 0  # too short to count
+    found = dedup.repeated_sentences(hashes, np.array([2, 0, 1, 3]), np.array([0, 0, 0, 1]), 3)
+    assert found == [[1, 2, 3], [], [1, 2, 3], []]
+    assert dedup.repeated_sentences(hashes, np.array([2, 0, 1, 3]), np.array([0, 0, 0, 1]), 5) == [[]] * 4
+    assert dedup.repeated_sentences([[], []], np.array([0, 1]), np.array([0, 0]), 3) == [[], []]
+
+
+def test_a_run_within_one_document_is_its_own_affair() -> None:
+    hashes = [dedup.sentence_hashes(f"{RULES} {RULES}")]
+    assert dedup.repeated_sentences(hashes, np.array([0]), np.array([0]), 3) == [[]]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["One two three four five six.", "Short.", "\n\n", " ", "- item of a list\n"]), max_size=12
+    ),
+    st.data(),
+)
+def test_removing_sentences_leaves_the_others_as_they_are(parts: list[str], data: st.DataObject) -> None:
+    text = "".join(f"{part}{n} " if part[0].isalpha() else part for n, part in enumerate(parts))
+    spans = split_sentences(text)
+    gone = sorted(data.draw(st.sets(st.integers(0, max(0, len(spans) - 1))))) if spans else []
+    edits = dedup.sentence_edits(text, gone)
+    kept = [text[start:end] for n, (start, end) in enumerate(spans) if n not in gone]
+    if edits:
+        assert apply_edits(text, edits).split() == " ".join(kept).split()
+    elif gone:
+        assert len(" ".join(kept).split()) < 5
+
+
 NOTICE = "This message is confidential and meant for the addressee only."
 POLICY = DedupPolicy(boilerplate_min_documents=3, boilerplate_min_share=0.5)
 
@@ -307,5 +400,6 @@ def test_importing_deduplication_does_not_load_the_compiler() -> None:
 
 
 def test_every_verdict_has_words_for_the_owner() -> None:
-    assert set(dedup.REASONS) == {"exact_duplicate", "near_duplicate"}
+    removed_for = {"exact_duplicate", "near_duplicate", "held_by_other_corpus", "contains_evaluation_question"}
+    assert set(dedup.REASONS) == removed_for
     assert all(message.endswith(".") and advice.endswith(".") for message, advice in dedup.REASONS.values())

@@ -12,19 +12,27 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from headwater.chunking import chunk, embedded_text
 from headwater.embedding import (
     Bm25Encoder,
     Embedder,
     VectorCache,
+    Work,
     grid_average_length,
     load_tokenizer,
     locate_model,
     model_fingerprint,
     token_counts,
 )
-from headwater.errors import ConfigError, HeadwaterError
+from headwater.errors import ConfigError, EmbeddingError, HeadwaterError
+from headwater.lake import Table
+from headwater.policies import ChunkPolicy, CorpusPolicy
+from headwater.stages.chunks import chunk_rows, chunk_stage
+from headwater.stages.embeddings import embedding_stage
+from headwater.types import ParsedDocument
 
 TEXTS = [
     "The pump must be primed before the first start.",
@@ -100,14 +108,136 @@ def test_a_models_prompts_are_applied(tmp_path: Path) -> None:
     assert prompted.fingerprint != plain.fingerprint
 
 
-def test_vectors_that_are_not_numbers_are_an_error(embedder: Embedder) -> None:
+def test_token_ids_from_chunking_give_the_same_vectors_as_the_text(embedder: Embedder) -> None:
+    pieces = chunk(ParsedDocument("\n\n".join(TEXTS), (), {"title": "A manual"}))
+    texts = [
+        embedded_text("A manual", piece.section, piece.text, ChunkPolicy(), load_tokenizer(None)) for piece in pieces
+    ]
+    by_ids = embedder.encode_documents(texts, [piece.ids for piece in pieces])
+    np.testing.assert_allclose(by_ids, embedder.encode_documents(texts), atol=1e-6)
+    np.testing.assert_allclose(embedder.encode_documents([""] * len(texts), [piece.ids for piece in pieces]), by_ids)
+    too_long = load_tokenizer(None).encode(TEXTS[5]).ids
+    assert len(too_long) > embedder.max_tokens
+    np.testing.assert_allclose(
+        embedder.encode_documents(TEXTS[5:6], [too_long]), embedder.encode_documents(TEXTS[5:6]), atol=1e-6
+    )
+
+
+def test_several_devices_share_the_batches_and_give_the_same_vectors(embedder: Embedder) -> None:
+    several = Embedder(device=["cpu", "cpu", "cpu"], tokens_per_batch=60)
+    assert several.devices == ["cpu"] * 3
+    assert len({id(lane.model) for lane in several._lanes}) == 3
+    texts = TEXTS * 6
+    assert (several.encode_documents(texts) * embedder.encode_documents(texts)).sum(axis=1).min() >= 0.9999
+
+
+def break_word(embedder: Embedder, word: str) -> None:
     import torch
 
-    broken = Embedder(device="cpu")
+    (token,) = load_tokenizer(None).encode(word, add_special_tokens=False).ids
     with torch.no_grad():
-        next(broken._model.parameters()).fill_(float("nan"))
-    with pytest.raises(HeadwaterError, match="not finite"):
-        broken.encode_documents(["a"])
+        embedder._model[0].auto_model.get_input_embeddings().weight[token] = float("nan")
+
+
+def test_a_vector_that_is_not_finite_costs_only_its_own_text() -> None:
+    broken = Embedder(device="cpu")
+    break_word(broken, "turbine")
+    texts = ["A pump.", "A turbine.", "A valve."]
+    result = broken.try_documents(texts)
+    assert result.failed == {1: "bad_vector"}
+    np.testing.assert_allclose(np.linalg.norm(result.values[[0, 2]], axis=1), 1.0, atol=1e-5)
+    with pytest.raises(EmbeddingError, match="1 of 3 texts have no vector") as error:
+        broken.encode_documents(texts)
+    assert "turbine" not in str(error.value)
+
+
+def embed_documents(tmp_path: Path, broken: Embedder, texts: list[str]) -> pa.Table:
+    """Chunk and embed documents by the stages' own functions."""
+    policy = CorpusPolicy.model_validate({"source": {"uri": "."}})
+    stage = chunk_stage(policy)
+    rows = [
+        {"id": f"d{i}", "doc_id": f"d{i}", "text": text, "elements": [], "title": None} for i, text in enumerate(texts)
+    ]
+    chunks = chunk_rows(pa.Table.from_pylist(rows), {**stage.parameters, **stage.ephemeral})
+    embedding = embedding_stage(
+        policy.embed, broken.fingerprint, Table(tmp_path / "chunks", stage.schema), lambda: broken, tmp_path
+    )
+    assert callable(embedding.function)
+    return embedding.function(chunks, embedding.parameters)
+
+
+def test_a_chunk_without_a_vector_is_quarantined_and_the_run_goes_on(tmp_path: Path) -> None:
+    broken = Embedder(device="cpu")
+    break_word(broken, "turbine")
+    rows = embed_documents(tmp_path, broken, ["A pump.", "A turbine.", "A valve."]).to_pylist()
+    assert [(row["state"], row["reason"]) for row in rows] == [
+        ("ok", "ok"),
+        ("quarantined", "bad_vector"),
+        ("ok", "ok"),
+    ]
+    assert rows[1]["vector"] is None and "turbine" not in rows[1]["error"]
+    repaired = Embedder(device="cpu")
+    again = embed_documents(tmp_path, repaired, ["A pump.", "A turbine.", "A valve."]).to_pylist()
+    assert [row["state"] for row in again] == ["ok"] * 3, "a bad vector was kept in the cache"
+
+
+def test_a_model_that_gives_no_vector_at_all_stops_the_run(tmp_path: Path) -> None:
+    broken = Embedder(device="cpu")
+    break_word(broken, "pump")
+    with pytest.raises(EmbeddingError, match="20 of 20"):
+        embed_documents(tmp_path, broken, [f"Pump {number}." for number in range(20)])
+
+
+def test_chunks_that_the_model_would_cut_off_stop_the_run(tmp_path: Path, embedder: Embedder) -> None:
+    policy = CorpusPolicy.model_validate({"source": {"uri": "."}, "chunk": {"max_tokens": 400}})
+    stage = chunk_stage(policy)
+    row = {
+        "id": "d",
+        "doc_id": "d",
+        "text": "A long manual about nothing in particular. " * 42,
+        "elements": [],
+        "title": None,
+    }
+    chunks = chunk_rows(pa.Table.from_pylist([row]), {**stage.parameters, **stage.ephemeral})
+    embedding = embedding_stage(
+        policy.embed, embedder.fingerprint, Table(tmp_path / "chunks", stage.schema), lambda: embedder, tmp_path
+    )
+    assert callable(embedding.function)
+    with pytest.raises(ConfigError, match=r"chunk\.max_tokens to 256"):
+        embedding.function(chunks, embedding.parameters)
+
+
+def test_the_report_says_how_fast_and_where(embedder: Embedder) -> None:
+    work = embedder.try_documents(TEXTS).work
+    assert (work.rows, work.tokens) == (7, sum(min(256, len(load_tokenizer(None).encode(text))) for text in TEXTS))
+    said = embedder.describe(work)
+    assert said["device"] == "cpu" and said["number_format"] == embedder.number_format
+    assert said["tokens_per_second"] > 0 and 0 <= said["padding_share"] < 1
+    assert "peak_share" not in said, "too little work to say"
+    enough = Work(rows=10, tokens=10, padded=10, flops=1e9, seconds=6.0)
+    assert 0 < embedder.describe(enough)["peak_share"] < 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address-space limits are Linux's")
+def test_when_memory_runs_out_batches_are_halved_until_they_fit() -> None:
+    code = """
+import resource, sys
+import torch
+from headwater.embedding import Embedder
+
+torch.set_num_threads(1)
+embedder = Embedder(device="cpu", tokens_per_batch=20_000)
+texts = ["pump valve " * 120 + str(number) for number in range(60)]
+expected = embedder.encode_documents(texts[:2])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, used + 200 * 2**20))
+result = embedder.try_documents(texts)
+print(len(result.failed), embedder.tokens_per_batch, float((result.values[:2] * expected).sum(axis=1).min()))
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    failed, budget, cosine = done.stdout.split()
+    assert failed == "0" and 250 <= int(budget) <= 10_000 and float(cosine) >= 0.9999
 
 
 def test_an_unknown_model_or_device_says_what_to_change(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ KEY = "visits/mara.md"
 DOC = document_id("works", KEY)
 VISIT = """# Visit to the upper weir
 
-Mara Lindqvist (mara.lindqvist@weirwatch.example.org, 212-555-0187) inspected the upper weir on a foggy morning.
+Mara Lindqvist (mara.lindqvist@weirwatch.example.org, 212-555-0187) inspected the upper weir on a foggy morning, before the snow melted.
 
 ## Findings
 
@@ -671,7 +671,7 @@ def test_every_kept_version_has_its_rows_less_the_documents(
     newest = table.version() or 0
     keep = sorted({version for version in pinned if version <= newest} | {newest})
     wanted = [less(held(table.path, version), "a") for version in keep]
-    moved = rewrite(table, "a", keep, folder / "new")
+    moved = rewrite(table, ["a"], keep, folder / "new")
     assert moved == {version: number for number, version in enumerate(keep)}
     assert versions_of(folder / "new") == wanted
     # What was rewritten goes on as a table like any other.
@@ -687,7 +687,7 @@ def test_a_changed_schema_is_kept_in_each_version(tmp_path: Path) -> None:
     table = Table(tmp_path / "texts", SCHEMA)
     table.replace(rows({"a": "x", "b": "y"}))
     wanted = [less(version, "a") for version in versions_of(table.path)]
-    rewrite(table, "a", [0, 1], tmp_path / "new")
+    rewrite(table, ["a"], [0, 1], tmp_path / "new")
     assert versions_of(tmp_path / "new") == wanted
     assert "text" not in wanted[0][0] and wanted[1][0]["text"] == "y"
     assert Table(tmp_path / "new", SCHEMA).same_schema()
@@ -697,7 +697,7 @@ def test_files_without_the_document_are_shared_not_copied(tmp_path: Path) -> Non
     table = Table(tmp_path / "texts", SCHEMA)
     table.replace(rows({"b": "v"}))
     (name,) = [path.name for path in table.path.glob("*.parquet")]
-    rewrite(table, "a", [], tmp_path / "new")
+    rewrite(table, ["a"], [], tmp_path / "new")
     assert (tmp_path / "new" / name).stat().st_ino == (table.path / name).stat().st_ino
 
 
@@ -705,7 +705,7 @@ def test_a_version_that_is_gone_is_an_error(tmp_path: Path) -> None:
     table = Table(tmp_path / "texts", SCHEMA)
     table.replace(rows({"a": "u"}))
     with pytest.raises(LakeError, match="Version 7"):
-        rewrite(table, "a", [7], tmp_path / "new")
+        rewrite(table, ["a"], [7], tmp_path / "new")
 
 
 def test_a_rewritten_table_is_cleaned_and_checkpointed_as_any_other(tmp_path: Path) -> None:
@@ -713,7 +713,7 @@ def test_a_rewritten_table_is_cleaned_and_checkpointed_as_any_other(tmp_path: Pa
     table.replace(rows({"a": "u", "b": "v"}))
     for text in "wxyz":
         table.change(change_batches(SCHEMA, rows({"b": text}), []))
-    rewrite(table, "a", [1, 2], tmp_path / "new")
+    rewrite(table, ["a"], [1, 2], tmp_path / "new")
     after = Table(tmp_path / "new", SCHEMA)
     DeltaTable(str(after.path)).create_checkpoint()
     after.change(change_batches(SCHEMA, rows({"b": "last"}), []))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headwater.dates import period
 from headwater.errors import NotFoundError, ReleaseError
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, ReleaseEngine, SearchRequest, SparseVector
 from headwater.index.edge import EdgeEngine
@@ -210,13 +211,86 @@ def test_permissions_and_filters_hold_inside_the_search(engine: ReleaseEngine, m
     searcher.close()
 
 
+DESCRIBED = {
+    1: {"language": "en", "date": "2024-05-31", "authors": ["North Crew", "Desk"], "meta": '{"version": 3}'},
+    2: {"language": "de", "date": "2024-05-31T23:30:00-01:00", "keywords": ["weir"], "meta": '{"version": 3.5}'},
+    3: {"language": "en", "modified": "2023-12", "meta": '{"team": "hydrology", "draft": true}'},
+    4: {"language": "fr", "date": "1969-07", "keywords": ["boom", "weir"], "meta": '{"draft": false, "a-b_1": "x"}'},
+    6: {},
+}
+
+
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+def test_what_documents_say_of_themselves_filters_inside_the_search(engine: ReleaseEngine, mode: str) -> None:
+    engine.stage(1, None, SPEC)
+    for number, stated in DESCRIBED.items():
+        days = {f"{name}_seconds": period(str(stated[name]))[0] for name in ("date", "modified") if name in stated}
+        engine.apply(1, [batch([(number, 0)], **stated, **days)], [])
+    engine.seal(1)
+    searcher = engine.open(1)
+    dense = unit(2, 99) if mode != "sparse" else None
+    sparse = SparseVector(np.arange(40, dtype=np.uint32), np.ones(40, dtype=np.float32)) if mode != "dense" else None
+
+    def found(**filters: object) -> list[int]:
+        fields = {name.replace("__", "."): value for name, value in filters.items()}
+        hits = searcher.search(SearchRequest(limit=20, dense=dense, sparse=sparse, filters=fields))
+        return sorted(number for number in DESCRIBED if any(hit.chunk_id == chunk_id(number) for hit in hits))
+
+    assert found() == [1, 2, 3, 4, 6]
+    assert found(language="en") == [1, 3] and found(language=["en", "fr"]) == [1, 3, 4]
+    assert found(authors="Desk") == [1] and found(keywords=["weir", "none"]) == [2, 4]
+    # A day of UTC: half past eleven at one hour west of it is the day after.
+    assert found(date="2024-05-31") == [1] and found(date="2024-06-01") == [2] and found(date="2024") == [1, 2]
+    assert found(date=["1969", "2024-06"]) == [2, 4]
+    assert found(date={"gt": "2024-05-31"}) == [2] and found(date={"gte": "2024-05-31"}) == [1, 2]
+    assert found(date={"lte": "2024-05-31"}) == [1, 4] and found(date={"lt": "2024-05-31"}) == [4]
+    assert found(date={"gte": "1969-07", "lt": "1970"}) == [4] and found(modified={"lt": "2024"}) == [3]
+    assert found(meta__version=3) == [1] and found(meta__version=[3, 3.5]) == [1, 2]
+    assert found(meta__version={"gt": 3, "lte": 4}) == [2] and found(meta__version="3") == []
+    assert found(meta__team="hydrology") == [3] and found(meta__draft=True) == [3] and found(meta__draft=False) == [4]
+    assert found(meta__draft=["true", True]) == [3] and found(**{"meta.a-b_1": "x"}) == [4]
+    assert found(meta__nothing="x") == [] and found(language="en", meta__draft=True) == [3]
+    (hit,) = searcher.retrieve([chunk_id(3)])
+    assert hit.payload["meta"] == {"team": "hydrology", "draft": True} and hit.payload["authors"] is None
+    searcher.close()
+
+
+def test_a_release_without_metadata_opens_and_matches_no_filter_on_it(engine: ReleaseEngine) -> None:
+    build(engine, 1, numbers(20))
+    searcher = engine.open(1)
+    for filters in ({"language": "en"}, {"date": {"gte": "1900"}}, {"authors": "x"}, {"meta.version": {"gt": 0}}):
+        assert searcher.search(dense_request(filters=filters)) == []
+    assert len(searcher.search(dense_request())) == 10
+    searcher.close()
+
+
 @pytest.mark.parametrize(
-    "filters", [{"readers": "staff"}, {"text": "x"}, {"page": "1"}, {"doc_id": []}, {"key": {"a": 1}}]
+    "filters",
+    [
+        {"readers": "staff"},
+        {"text": "x"},
+        {"page": "1"},
+        {"doc_id": []},
+        {"key": {"a": 1}},
+        {"key": {"gte": "a"}},
+        {"page": {}},
+        {"page": {"gte": "2"}},
+        {"page": True},
+        {"date": "yesterday"},
+        {"date": {"since": "2024"}},
+        {"modified": {"gte": 2024}},
+        {"meta.": 1},
+        {"meta.A B": 1},
+        {"meta.x": None},
+        {"meta.x": float("nan")},
+        {"meta.x": {"gte": True}},
+        {"date_seconds": 1},
+    ],
 )
 def test_a_filter_that_can_not_be_used_is_an_error(engine: ReleaseEngine, filters: dict[str, object]) -> None:
     build(engine, 1, numbers(3))
     searcher = engine.open(1)
-    with pytest.raises(ReleaseError, match="filter"):
+    with pytest.raises(ReleaseError, match=r"filter|range"):
         searcher.search(dense_request(filters=filters))
     searcher.close()
 

@@ -284,6 +284,14 @@ def test_what_passes_is_tried_again(qdrant: tuple[type[Server], str]) -> None:
     assert len(handler.requests) == 4
 
 
+def test_a_closed_engine_connects_again(qdrant: tuple[type[Server], str]) -> None:
+    engine = ServerEngine(qdrant[1], "notes")
+    assert engine.releases() == []
+    engine.close()
+    engine.close()
+    assert engine.releases() == []
+
+
 def test_what_does_not_pass_is_an_error_without_what_the_server_quotes(qdrant: tuple[type[Server], str]) -> None:
     handler, url = qdrant
     handler.failures, handler.status = 9, 403

@@ -357,6 +357,14 @@ def test_a_duplicate_links_to_the_receipt_of_the_copy_that_was_kept(receipts: We
     assert find(receipts, "#prefix").get_attribute("value") == "policies/leave-copy.md"
 
 
+def test_a_passage_names_the_documents_that_say_the_same(driver: WebDriver, mixed: str) -> None:
+    driver.get(mixed)
+    find(driver, "#corpus option")
+    find(driver, "#question").send_keys("days of paid leave")
+    find(driver, "#passages-button").click()
+    assert find(driver, ".duplicates").text == "Also in: policies/leave.md"
+
+
 def test_receipts_are_found_by_the_start_of_their_name(receipts: WebDriver) -> None:
     find(receipts, "#prefix").send_keys("policies/", Keys.ENTER)
     wait_for_rows(receipts, 3)

@@ -204,9 +204,10 @@ def test_markdown_loses_nothing_and_keeps_structure() -> None:
     assert document.metadata["title"] == "Pump Manual"
     assert document.metadata["front_matter"] == {
         "title": "Pump Manual",
-        "tags": ["pump", "manual"],
+        "tags": "pump, manual",
         "reviewed": "2024-06-04",
     }
+    assert document.metadata["keywords"] == ["pump", "manual"]
     assert "tags" not in document.text
     assert _texts(document, "Title") == ["Operation", "Settings"]
     assert _texts(document, "ListItem") == [
@@ -236,7 +237,7 @@ def test_front_matter_with_aliases_is_not_expanded() -> None:
 def test_html_keeps_what_a_reader_sees() -> None:
     document = parse_in_process(HTML, "manual.html")
     assert document.metadata["title"] == "Pump Manual"
-    assert document.metadata["author"] == "Ada Miller"
+    assert document.metadata["authors"] == ["Ada Miller"]
     assert document.metadata["language"] == "en"
     assert "The pump is serviced every spring." in document.text.replace("\xa0", " ")
     assert _texts(document, "Table") == ["| Part | Price |\n| --- | --- |\n| Seal | 4\\|50 |"]
@@ -256,7 +257,7 @@ def test_a_page_laid_out_with_tables_is_no_table() -> None:
 def test_docx_styles_give_sections_and_core_properties_the_title() -> None:
     document = parse_in_process(FILES["manual.docx"], "manual.docx")
     assert document.metadata["title"] == "Pump Manual"
-    assert document.metadata["author"] == "Ada Miller"
+    assert document.metadata["authors"] == ["Ada Miller"]
     sections = _sections(document)
     assert sections[PROSE] == ("Operation",)
     assert sections["Open the valve"] == ("Operation", "Starting")
@@ -292,6 +293,7 @@ def test_delimited_text_is_one_table_with_values_as_written(name: str) -> None:
 def test_mail_states_sender_date_and_attachments() -> None:
     document = parse_in_process(FILES["delivery.eml"], "delivery.eml")
     assert document.metadata["title"] == "Pump delivery"
+    assert document.metadata["authors"] == ["Ada Miller"]
     assert document.metadata["from"] == "Ada Miller <ada@example.com>"
     assert document.metadata["date"] == "2024-06-04T09:30:00+02:00"
     assert document.metadata["attachments"] == ["note.pdf"]
@@ -405,7 +407,7 @@ SMALL = ParsePolicy(max_bytes=1000, max_pages=1, max_expanded_bytes=1_000_000)
         (pdf_file(encrypt=None)[:200], "cut.pdf", ParsePolicy(), CorruptDocument, "corrupt"),
         (docx_file()[:3000], "cut.docx", ParsePolicy(), CorruptDocument, "corrupt"),
         (docx_with("word/document.xml", b"<w:document>"), "bad.docx", ParsePolicy(), CorruptDocument, "corrupt"),
-        (docx_with("word/document.xml", ENTITIES), "xml.docx", ParsePolicy(), CorruptDocument, "corrupt"),
+        (docx_with("word/document.xml", ENTITIES), "xml.docx", ParsePolicy(), CorruptDocument, "xml_entities"),
         (b"\x00\x01\x02\x03" * 50, "noise.docx", ParsePolicy(), CorruptDocument, "corrupt"),
         (docx_that_lies_about("word/document.xml"), "lie.docx", ParsePolicy(), CorruptDocument, "corrupt"),
         (b"\x00\x01\x02\x03" * 50, "noise.bin", ParsePolicy(), UnsupportedFormat, "unsupported_format"),

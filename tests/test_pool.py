@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,7 +55,30 @@ def misbehave(what: str) -> str:
     return what
 
 
+def use_up_processor_time(batch: object) -> object:
+    if batch == "burn":
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (1, hard))
+        while True:
+            pass
+    return batch
+
+
+_hoard: list[bytearray] = []
+_reserved: list[mmap.mmap] = []
+
+
+def hold_on_to(megabytes: int) -> int:
+    _hoard.append(bytearray(b"x") * (megabytes * 2**20))
+    return os.getpid()
+
+
 _prepared: list[int] = []
+
+
+def reserve(megabytes: int) -> int:
+    _reserved.append(mmap.mmap(-1, megabytes * 2**20))
+    return os.getpid()
 
 
 def remember(value: int) -> None:
@@ -140,6 +165,28 @@ def test_a_failing_batch_costs_only_itself(what: str, kind: str) -> None:
     assert isinstance(failure, WorkerFailure)
     assert failure.kind == kind
     assert results == {0: "a", 2: "b", 3: "c"}
+
+
+def test_a_batch_that_uses_up_its_processor_time_is_a_timeout_of_its_own() -> None:
+    with _pool("use_up_processor_time", workers=1) as pool:
+        results = dict(pool.map(["a", "burn", "b"]))
+    failure = results.pop(1)
+    assert isinstance(failure, WorkerFailure)
+    assert (failure.kind, failure.message) == ("timeout", "used up its processor time")
+    assert results == {0: "a", 2: "b"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_that_keeps_half_of_its_memory_is_replaced_after_its_batch() -> None:
+    with _pool("hold_on_to", workers=1, memory_mb=512) as pool:
+        processes = [process for _, process in pool.map([1, 1, 300, 1])]
+    assert processes[0] == processes[1] == processes[2]
+    assert processes[3] != processes[0]
+
+
+def test_a_worker_that_only_reserves_memory_goes_on() -> None:
+    with _pool("reserve", workers=1, memory_mb=2048) as pool:
+        assert len({result for _, result in pool.map([300, 300, 300, 300])}) == 1
 
 
 def test_the_message_of_a_failure_names_the_cause() -> None:

@@ -4,15 +4,19 @@ import base64
 import random
 import re
 import socket
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headwater.edits import apply_edits
+from headwater.errors import RowError
 from headwater.policies import QualityPolicy
-from headwater.quality import REASONS, assess, clean_edits, decide, signals
+from headwater.quality import REASONS, assess, clean_edits, clean_steps, decide, signals
+from headwater.quality.rules import RULES
 
 PAGE = """# Expenses
 
@@ -115,7 +119,9 @@ def test_words_said_over_and_over_are_repetitive() -> None:
 
 
 def test_every_reason_can_occur_and_has_words_for_the_owner() -> None:
-    assert set(BAD) == set(REASONS)
+    rules = {rule.reason for rule in RULES if rule.family in (None, "business")}
+    assert set(BAD) | {"blocked"} == rules
+    assert {rule.reason for rule in RULES} == set(REASONS)
     assert all(message.endswith(".") and advice.endswith(".") for message, advice in REASONS.values())
 
 
@@ -184,7 +190,7 @@ def test_signals_count_what_they_say() -> None:
 def test_each_text_is_judged_alone_and_in_order(texts: list[str]) -> None:
     together = assess(texts)
     assert together.height == len(texts)
-    assert together.columns[:5] == ["keep", "reason", "language", "language_score", "text"]
+    assert together.columns[:6] == ["keep", "reason", "language", "language_score", "text", "profile"]
     assert together["keep"].to_list() == [code == "ok" for code in together["reason"]]
     if texts:
         assert together.equals(pl.concat([assess([text]) for text in texts]))
@@ -237,3 +243,74 @@ def test_cleaning_takes_linear_time() -> None:
     ]
     for text in hostile:
         assert len(apply_edits(text, clean_edits(text))) <= len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "clean"),
+    [
+        ("See https://www.example.org/a/b?c=1#d, then go.", {"urls": "shorten"}, "See example.org, then go."),
+        (
+            "(http://user@example.org:8080/x(1)) and www.example.net",
+            {"urls": "shorten"},
+            "(example.org) and example.net",
+        ),
+        ("See https://example.org/a  \nand more", {"urls": "remove"}, "See\nand more"),
+        ("mail@www.example.org stays", {"urls": "remove"}, "mail@www.example.org stays"),
+        ("Title\n----------\n*****", {"max_symbol_run": 3}, "Title\n---\n***"),
+        ("aaaaaa 1111 ....", {"max_symbol_run": 3}, "aaaaaa 1111 ..."),
+        ("--https://example.org/a--", {"urls": "remove", "max_symbol_run": 2}, "--"),
+    ],
+)
+def test_links_and_runs_of_signs_are_cleaned_on_request(text: str, policy: dict[str, Any], clean: str) -> None:
+    assert assess([text], QualityPolicy(**policy))["text"][0] == clean
+    assert assess([text])["text"][0].split() == text.split()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["http://", "www.", "a.b", "/x", "(", ")", " ", "\n", "-", "--", "*", ".", "@", "\u200b"]),
+        max_size=30,
+    ).map("".join)
+)
+def test_cleaning_on_request_is_complete_too(text: str) -> None:
+    for urls in ("shorten", "remove"):
+        policy = QualityPolicy(urls=urls, max_symbol_run=2)
+        clean = assess([text], policy)["text"][0]
+        assert list(clean_steps(clean, policy)) == []
+
+
+def test_blocked_words_and_patterns_keep_a_document_out() -> None:
+    policy = QualityPolicy(block_keywords=["Travel  is booked", "euro"], block_patterns=[r"HX-\d{4}"])
+    assert reason(PAGE, policy) == "blocked"
+    assert reason(PAGE.replace("Travel is", "TRAVEL\n is"), policy) == "blocked"
+    assert reason(PAGE.replace("is booked", "was booked"), policy) == "ok"  # euros are not euro
+    assert reason(PAGE.replace("is booked", "was booked HX-1234"), policy) == "blocked"
+    assert assess([PAGE], policy)["blocked_matches"][0] == 1
+
+
+@pytest.mark.parametrize(
+    "setting", [{"block_patterns": ["("]}, {"block_patterns": ["a*"]}, {"block_keywords": [" "]}, {"rules": ["books"]}]
+)
+def test_a_policy_that_can_not_work_is_refused_when_it_is_read(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        QualityPolicy(**setting)
+
+
+def test_a_pattern_without_end_costs_the_document_only() -> None:
+    policy = QualityPolicy(block_patterns=[r"(\w+)+\d$"])
+    with pytest.raises(RowError) as caught:
+        assess(["a" * 5000 + "!"], policy)
+    assert caught.value.code == "block_pattern_timeout"
+    assert "aaa" not in str(caught.value)
+
+
+def test_tables_and_code_are_judged_as_such() -> None:
+    code = "\n".join(f"    self.cells[{i}] = load(path, index={i})\n    row{i} += fetch(cells);" for i in range(40))
+    frame = assess([PAGE, GOOD["comma-separated"], code])
+    assert frame["profile"].to_list() == ["prose", "table", "code"]
+    assert frame["reason"].to_list() == ["ok", "ok", "ok"]
+    sheet = "\n".join(f"A{i}E{i * 7} O{i}N" for i in range(60))
+    assert assess([sheet])["reason"][0] == "not_language"
+    assert assess([sheet], content_types=["text/csv"]).select("profile", "reason").row(0) == ("table", "ok")
+    assert assess([PAGE], QualityPolicy(min_table_line_share=0.0))["profile"][0] == "table"

@@ -335,6 +335,7 @@ def points(numbers: np.ndarray, word: str) -> pa.RecordBatch:
         "content_type": ["text/plain"] * len(numbers),
         "readers": [["*"] for _ in numbers],
     }
+    columns |= {name: [None] * len(numbers) for name in POINT_SCHEMA.names if name not in columns}
     return pa.RecordBatch.from_pydict(columns, schema=POINT_SCHEMA)
 
 

@@ -368,6 +368,10 @@ def test_a_release_that_is_collected_during_a_request_does_not_fail_it() -> None
         {"corpus": "works", "query": "birds", "filters": {"readers": "*"}},
         {"corpus": "works", "query": "birds", "filters": {"page": "seven"}},
         {"corpus": "works", "query": "birds", "filters": {"key": []}},
+        {"corpus": "works", "query": "birds", "filters": {"date": "yesterday"}},
+        {"corpus": "works", "query": "birds", "filters": {"modified": {"since": "2024"}}},
+        {"corpus": "works", "query": "birds", "filters": {"page": {}}},
+        {"corpus": "works", "query": "birds", "filters": {"meta": {"No Such Name": 1}}},
         {"corpus": "works", "query": "birds", "groups": "hr"},
         {"corpus": "works", "query": "birds", "groups": [""]},
         {"corpus": "works", "query": "birds", "groups": ["g"] * 201},
@@ -486,9 +490,17 @@ def test_groups_and_filters_reach_the_search(client: TestClient) -> None:
             "/v1/retrieve", json={"corpus": "works", "query": "x", "groups": ["hr"], "filters": {"page": [1, 2]}}
         )
         client.post("/v1/retrieve", json={"corpus": "works", "query": "x"})
-    (named, filters), (anonymous, none) = corpus.asked[-2:]
+        ranges = {"date": {"gte": "2024-05", "lt": "2025"}, "meta": {"version": 3, "draft": True, "size": {"gt": 1}}}
+        client.post("/v1/retrieve", json={"corpus": "works", "query": "x", "filters": ranges})
+    (named, filters), (anonymous, none), (_, ranged) = corpus.asked[-3:]
     assert (named.groups, filters) == (frozenset({"hr"}), {"page": [1, 2]})
     assert (anonymous.groups, none) == (frozenset(), {})
+    assert ranged == {
+        "date": {"gte": "2024-05", "lt": "2025"},
+        "meta.version": 3,
+        "meta.draft": True,
+        "meta.size": {"gt": 1},
+    }
 
 
 def test_with_a_token_every_request_under_v1_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

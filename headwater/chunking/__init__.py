@@ -7,20 +7,26 @@ that is not white space, once. The rules:
 * Elements stay whole where they fit; longer ones are cut between table rows or sentences, then between tokens.
 * Pieces below ``min_tokens`` join the neighbour that shares more of their heading path: the same section, an
   enclosing one, or a section next to them under the same parent; only while the cap allows.
-* The cap holds for the *embedded* text, special tokens included, as :func:`embedded_text` puts it together.
+* With ``overlap_tokens`` a chunk that was cut off inside its section begins again with the last sentences before it.
+* The cap holds for the *embedded* text, the model's prompt for documents and special tokens included, as
+  :func:`embedded_text` puts it together.
 
-The document is tokenised once; a chunk's own count is derived from that where this is exact, else measured.
+The document is tokenised once; a chunk's ids are taken from that where this is exact, else the chunk is tokenised. They
+go to the embedder as they are.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headwater.chunking.context import context_line, embedded_text
+from headwater.chunking.overlap import with_overlap
 from headwater.chunking.packing import Passage, join_tiny, pack
 from headwater.chunking.tokens import TokenizedText
 from headwater.chunking.units import Unit, divide, sections, trim, units
+from headwater.embedding.tokenizing import text_tokenizer
 from headwater.errors import RowError
 from headwater.policies import ChunkPolicy
 from headwater.types import Chunk, ParsedDocument
@@ -28,7 +34,7 @@ from headwater.types import Chunk, ParsedDocument
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 REASONS: dict[str, tuple[str, str]] = {
     "no_chunks": (
@@ -50,48 +56,64 @@ def chunk(
     *,
     tokenizer: Tokenizer | None = None,
     model: str | None = None,
+    prompt: str | None = None,
 ) -> list[Chunk]:
     """Return the chunks of ``document``; none if it has no text.
 
-    ``tokenizer`` is the embedding model's own, without truncation and padding; without one, that of ``model`` is
-    loaded (None: the bundled model), which raises ``ConfigError`` if there is none. Raises ``RowError``
-    (``chunk_cap``) if not even one character fits the cap.
+    ``tokenizer`` is the embedding model's own, without truncation and padding, and ``prompt`` what the model wants
+    before a document. Without a tokenizer both are those of ``model`` (None: the bundled one), which raises
+    ``ConfigError`` if there is none. Raises ``RowError`` (``chunk_cap``) if not even one character fits the cap.
     """
-    tokenizer = tokenizer or _tokenizer(model)
+    if tokenizer is None:
+        tokenizer, own = _tokenizer(model)
+        prompt = own if prompt is None else prompt
+    prompt = prompt or ""
     title = str(document.metadata.get("title") or "")
-    text = TokenizedText(document.text, tokenizer)
-    contexts: dict[tuple[str, ...], int] = {}
+    vocabulary = text_tokenizer(tokenizer)
+    text = TokenizedText(document.text, vocabulary)
+    heads: dict[tuple[str, ...], list[int]] = {}
+    special = len(vocabulary.prefix) + len(vocabulary.suffix)
+    cap = policy.max_tokens - policy.overlap_tokens
+
+    def head(section: tuple[str, ...]) -> list[int]:
+        """Return the ids of what stands before a chunk's own text."""
+        if section not in heads:
+            heads[section] = vocabulary.ids(prompt + context_line(title, section, policy, tokenizer))
+        return heads[section]
 
     def overhead(section: tuple[str, ...]) -> int:
-        """Return how many tokens the embedded text has besides the chunk's own."""
-        if section not in contexts:
-            contexts[section] = text.count_embedded(context_line(title, section, policy, tokenizer))
-        return contexts[section]
-
-    def weight(passage: Passage) -> int:
-        return text.weight(passage.start, passage.end) + overhead(passage.section)
+        return len(head(section)) + special
 
     passages: list[Passage] = []
     for block in sections(units(document)):
-        room = max(1, policy.max_tokens - overhead(block[0].section))
+        room = max(1, cap - overhead(block[0].section))
         passages += pack([part for unit in block for part in divide(unit, text, room)], text, room)
     joined = join_tiny(
         passages,
         is_tiny=lambda passage: text.weight(passage.start, passage.end) < policy.min_tokens,
-        fits=lambda passage: weight(passage) <= policy.max_tokens,
+        fits=lambda passage: text.weight(passage.start, passage.end) + overhead(passage.section) <= cap,
     )
+    if policy.overlap_tokens:
+        joined = with_overlap(joined, text, policy.overlap_tokens)
 
     chunks: list[Chunk] = []
     pending = joined[::-1]
     while pending:
         passage = pending.pop()
+        if passage.own_start is not None and chunks and passage.start <= chunks[-1].start:
+            passage = replace(passage, start=passage.own_start, own_start=None)  # the one before was halved
         piece = document.text[passage.start : passage.end]
-        if text.is_exact(passage.start, passage.end):
-            tokens = text.count(passage.start, passage.end) + overhead(passage.section)
+        before = head(passage.section)
+        apart = not before or prompt[-1:].isspace() or bool(context_line(title, passage.section, policy, tokenizer))
+        if apart and text.is_exact(passage.start, passage.end):
+            ids = (*vocabulary.prefix, *before, *text.ids(passage.start, passage.end), *vocabulary.suffix)
         else:
-            tokens = text.count_embedded(embedded_text(title, passage.section, piece, policy, tokenizer))
-        if tokens <= policy.max_tokens:
-            chunks.append(Chunk(piece, passage.start, passage.end, passage.section, passage.page, tokens))
+            whole = prompt + embedded_text(title, passage.section, piece, policy, tokenizer)
+            ids = tuple(vocabulary.model_ids(whole))
+        if len(ids) <= policy.max_tokens:
+            chunks.append(Chunk(piece, passage.start, passage.end, passage.section, passage.page, len(ids), ids))
+        elif passage.own_start is not None:
+            pending.append(replace(passage, start=passage.own_start, own_start=None))
         elif len(piece) > 1:
             pending += _halves(passage, text)[::-1]
         else:
@@ -111,7 +133,7 @@ def _halves(passage: Passage, text: TokenizedText) -> list[Passage]:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(model: str | None) -> Tokenizer:
-    from headwater.embedding import load_tokenizer
+def _tokenizer(model: str | None) -> tuple[Tokenizer, str]:
+    from headwater.embedding.model import load_tokenizer, model_prompts
 
-    return load_tokenizer(model)
+    return load_tokenizer(model), model_prompts(model).document

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from headwater.embedding.tokenizing import text_tokenizer
 from headwater.policies import ChunkPolicy
 
 if TYPE_CHECKING:
@@ -49,4 +50,4 @@ def context_line(title: str, section: tuple[str, ...], policy: ChunkPolicy, toke
 
 
 def _count(line: str, tokenizer: Tokenizer) -> int:
-    return len(tokenizer.encode(line, add_special_tokens=False))
+    return len(text_tokenizer(tokenizer).ids(line))

@@ -15,7 +15,7 @@ _ROW = re.compile(r"\S[^\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """``text[start:end]``, without white space around it, in one section."""
+    """``text[start:end]``, without white space around it, in one section; ``opens`` unless it goes on with a paragraph."""
 
     start: int
     end: int
@@ -23,6 +23,7 @@ class Unit:
     page: int | None
     heading: bool = False
     table: bool = False
+    opens: bool = True
 
 
 def units(document: ParsedDocument) -> list[Unit]:
@@ -79,13 +80,17 @@ def divide(unit: Unit, text: TokenizedText, room: int) -> Iterator[Unit]:
         return
     piece = text.text[unit.start : unit.end]
     spans = [match.span() for match in _ROW.finditer(piece)] if unit.table else split_sentences(piece)
+    before = 0
     for low, high in spans:
         start, end = unit.start + low, unit.start + high
+        part = replace(unit, opens=low == 0 or "\n" in piece[before:low])
         while text.weight(start, end) > room:
             cut = text.cut(start, end, room)
-            yield from trim(unit, text.text, start, cut)
+            yield from trim(part, text.text, start, cut)
+            part = replace(unit, opens=False)
             start = cut
-        yield from trim(unit, text.text, start, end)
+        yield from trim(part, text.text, start, end)
+        before = high
 
 
 def trim(unit: Unit, text: str, start: int, end: int) -> Iterator[Unit]:

@@ -10,7 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from headwater import __version__
-from headwater.cli import doctor, evaluate, inspect, project, query, reindex, releases, requeue, serve, up
+from headwater.cli import (
+    doctor,
+    evaluate,
+    inspect,
+    project,
+    quality,
+    query,
+    reindex,
+    releases,
+    requeue,
+    reveal,
+    serve,
+    up,
+)
 from headwater.cli.output import print_error
 from headwater.errors import HeadwaterError
 
@@ -66,6 +79,8 @@ app.command()(query.ask)
 app.command()(query.search)
 app.command()(inspect.receipts)
 app.command()(requeue.requeue)
+app.command()(quality.quality)
+app.command()(reveal.reveal)
 app.command()(inspect.releases)
 app.command()(releases.diff)
 app.command()(releases.promote)

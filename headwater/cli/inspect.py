@@ -81,6 +81,8 @@ def _print_receipt(receipt: Receipt) -> None:
         ("state", f"{receipt.state} ({receipt.reason})"),
         ("means", receipt.message),
         ("what to do", receipt.advice),
+        ("attached to", receipt.parent),
+        ("attachments", ", ".join(receipt.attachments)),
         ("kept instead", receipt.survivor and f"{receipt.survivor} (similarity {receipt.similarity or 0:.2f})"),
         ("since", _when(receipt.since)),
         ("release", receipt.release),

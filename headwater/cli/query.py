@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from headwater.cli.answers import place_of, print_answer
 from headwater.cli.options import AsJson, CorpusName, Groups
 from headwater.cli.output import busy, print_json, say
 from headwater.errors import ConfigError
+from headwater.metadata import DATES, META
 from headwater.types import Principal
 
 
@@ -46,7 +48,9 @@ def search(
         typer.Option(
             "--filter",
             metavar="FIELD=VALUE",
-            help="Only passages with this doc_id, key, content_type or page; a field given twice takes either value.",
+            help="Only passages with this doc_id, key, content_type, page, language, date, modified, authors, keywords "
+            "or meta.NAME (front matter); a field given twice takes either value. Dates, pages and numbers also as "
+            "ranges: --filter 'date>=2024-05' --filter 'date<2025'.",
         ),
     ] = None,
     mode: Annotated[
@@ -68,18 +72,56 @@ def search(
         say("No passage found.")
     for rank, passage in enumerate(passages, start=1):
         say(f"{rank}. {place_of(asdict(passage))}  [score {passage.score:.4f}]", style="bold")
-        say(f"{passage.text.strip()}\n")
+        say(passage.text.strip())
+        same = [f"{other.key} (similarity {other.similarity:.2f})" for other in passage.duplicates]
+        say(f"Also in: {', '.join(same)}\n" if same else "")
 
 
 def parse_filters(pairs: Sequence[str]) -> dict[str, Any]:
-    """Return ``FIELD=VALUE`` pairs as a filter: one value, or a list where a field is given more than once."""
-    chosen: dict[str, list[str | int]] = {}
+    """Return ``FIELD=VALUE`` as filters: one value, a list where a field is given more than once, or a range.
+
+    ``date>=2024-01`` and its like (``>``, ``<``, ``<=``) give ranges; two of one field are one range. Raises ConfigError
+    for anything else, and for a field with both values and limits.
+    """
+    chosen: dict[str, Any] = {}
     for pair in pairs:
-        field, equals, value = pair.partition("=")
-        if not (field and equals):
-            raise ConfigError(f"--filter {pair!r} is not FIELD=VALUE.")
-        chosen.setdefault(field, []).append(int(value) if field == "page" and value.isdecimal() else value)
-    return {field: values[0] if len(values) == 1 else values for field, values in chosen.items()}
+        match = _FILTER.fullmatch(pair)
+        if match is None:
+            raise ConfigError(f"--filter {pair!r} is not FIELD=VALUE, nor FIELD>=VALUE (or >, <, <=).")
+        field, sign, value = match.groups()
+        before = chosen.setdefault(field, [] if sign == "=" else {})
+        if isinstance(before, list) != (sign == "="):
+            raise ConfigError(f"--filter {field!r} has both values and limits; give one or the other.")
+        if sign == "=":
+            before += _values(field, value)
+        else:
+            before[_SIDES[sign]] = value if field in DATES else _number(value)
+    return {
+        field: found[0] if len(found) == 1 and isinstance(found, list) else found for field, found in chosen.items()
+    }
+
+
+_FILTER = re.compile(r"([^=<>]+)((?:>=|<=|>|<)(?!=)|=)(.+)", re.DOTALL)
+_SIDES = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+
+
+def _values(field: str, value: str) -> list[Any]:
+    """Return what ``value`` may mean: front matter ``3`` is a number, or the text that looks like one."""
+    if field == "page":
+        return [int(value)] if value.isdecimal() else [value]
+    if not field.startswith(META):
+        return [value]
+    if value in ("true", "false"):
+        return [value, value == "true"]
+    number = _number(value)
+    return [value] if isinstance(number, str) else [value, number]
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _principal(groups: list[str] | None) -> Principal:

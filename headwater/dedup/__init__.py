@@ -5,11 +5,13 @@ changed document costs only its own work:
 
 1. :func:`exact_representatives` collapses equal texts among equal readers;
 2. :func:`signatures` makes MinHash signatures and shingle sets of the texts that are new or changed;
-3. :func:`candidate_pairs` proposes pairs with at least one changed member, by the bands of :func:`choose_bands`;
-4. :func:`jaccard_pairs` computes their exact similarity, and pairs below the threshold are dropped;
-5. :func:`cluster` names one survivor per document.
+3. :func:`find_survivors` names one survivor per document: bands of signatures propose, exact Jaccard decides.
 
-Boilerplate is counted over the survivors only: copies of one document must not turn its text into boilerplate.
+Whoever wants the pairs themselves has :func:`candidate_pairs` and :func:`jaccard_pairs`, and :func:`cluster` for the
+survivors among given pairs. :func:`to_datasketch` hands a signature to datasketch's indexes.
+
+Boilerplate and repeated sentences are counted over the survivors only: copies of one document must not turn its text
+into boilerplate. :class:`QuestionFinder` finds documents that contain evaluation questions.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ from headwater.dedup.minhash import (
     choose_bands,
     jaccard_pairs,
     signatures,
+    to_datasketch,
 )
+from headwater.dedup.questions import QuestionFinder, read_questions
+from headwater.dedup.repeats import repeated_sentences, sentence_edits, sentence_hashes, sentences_left
 from headwater.dedup.shingles import ShingleSets, shingle_sets
+from headwater.dedup.survivors import BandBuckets, band_buckets, find_survivors, warm_up
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 REASONS: dict[str, tuple[str, str]] = {
     "exact_duplicate": (
@@ -38,24 +44,43 @@ REASONS: dict[str, tuple[str, str]] = {
         "Nearly the same text as another document, which is searchable instead.",
         "Compare the two. If both must be searchable, raise dedup.threshold, or remove the outdated one.",
     ),
+    "held_by_other_corpus": (
+        "Another corpus holds the same text, or nearly the same, and this one leaves out what that one has.",
+        "Nothing to do. If it must be searchable here, too, change dedup.exclude_corpora.",
+    ),
+    "contains_evaluation_question": (
+        "It contains a question that search is measured with, which would spoil the measurement.",
+        "Take the question out of the document, or out of the file that dedup.exclude_questions names.",
+    ),
 }
 
 __all__ = [
     "CODE_VERSION",
     "PERMUTATIONS",
     "REASONS",
+    "BandBuckets",
     "Clusters",
+    "QuestionFinder",
     "ShingleSets",
     "SignatureBatch",
+    "band_buckets",
     "boilerplate_edits",
     "boilerplate_paragraphs",
     "candidate_pairs",
     "choose_bands",
     "cluster",
     "exact_representatives",
+    "find_survivors",
     "jaccard_pairs",
     "near_duplicates",
     "paragraphs",
+    "read_questions",
+    "repeated_sentences",
+    "sentence_edits",
+    "sentence_hashes",
+    "sentences_left",
     "shingle_sets",
     "signatures",
+    "to_datasketch",
+    "warm_up",
 ]

@@ -6,35 +6,78 @@ from typing import Any
 
 import numpy as np
 
-from headwater._word_kernels import GOLDEN, WORDS_PER_SHINGLE, mix64, shingle, sort_distinct, word_hashes
+from headwater._word_kernels import FNV_OFFSET, FNV_PRIME, GOLDEN, WORDS_PER_SHINGLE, mix64, shingle, sort_distinct
 from headwater.jit import jit
+
+_CONTINUATION = np.uint32(0x3F)
+_TWO_BYTES, _THREE_BYTES, _FOUR_BYTES = np.uint32(0x80), np.uint32(0xE0), np.uint32(0xF0)
+_S6, _S12, _S18 = np.uint32(6), np.uint32(12), np.uint32(18)
 
 
 @jit
-def shingle_sets(narrow: Any, starts: Any, stops: Any, wide: Any, table: Any) -> Any:
-    """Return (values, counts): the sorted distinct shingle hashes of each text, one after the other."""
-    codes = narrow.view(np.uint32)
+def utf8_words(data: Any, start: int, stop: int, table: Any, words: Any) -> int:
+    """Write the hash of every word of the UTF-8 text ``data[start:stop]`` to ``words``; return how many there are.
+
+    ``table`` gives each code point's lower case, and 0 for what is no part of a word. The hashes are those of
+    :func:`headwater._word_kernels.word_hashes` over the lower-cased text.
+    """
+    count = 0
+    state = FNV_OFFSET
+    inside = False
+    position = start
+    while position < stop:
+        code = np.uint32(data[position])
+        position += 1
+        if code >= _TWO_BYTES:
+            second = np.uint32(data[position]) & _CONTINUATION
+            if code < _THREE_BYTES:
+                code = ((code & np.uint32(0x1F)) << _S6) | second
+                position += 1
+            elif code < _FOUR_BYTES:
+                third = np.uint32(data[position + 1]) & _CONTINUATION
+                code = ((code & np.uint32(0x0F)) << _S12) | (second << _S6) | third
+                position += 2
+            else:
+                third = np.uint32(data[position + 1]) & _CONTINUATION
+                fourth = np.uint32(data[position + 2]) & _CONTINUATION
+                code = ((code & np.uint32(0x07)) << _S18) | (second << _S12) | (third << _S6) | fourth
+                position += 3
+        code = table[code]
+        if code:
+            state = (state ^ np.uint64(code)) * FNV_PRIME
+            inside = True
+        elif inside:
+            words[count] = mix64(state)
+            count += 1
+            state = FNV_OFFSET
+            inside = False
+    if inside:
+        words[count] = mix64(state)
+        count += 1
+    return count
+
+
+@jit
+def shingle_sets(data: Any, offsets: Any, table: Any) -> Any:
+    """Return (values, counts): the sorted distinct shingle hashes of each UTF-8 text, one after the other.
+
+    Text ``i`` is ``data[offsets[i]:offsets[i + 1]]``; ``table`` is as in :func:`utf8_words`.
+    """
     longest = 0
     total = 0
-    for row in range(len(starts)):
-        length = stops[row] - starts[row]
-        if wide[row]:
-            length //= 4
+    for row in range(len(offsets) - 1):
         # Two words need a character between them.
-        length = length // 2 + 1
+        length = (offsets[row + 1] - offsets[row]) // 2 + 1
         longest = max(longest, length)
         total += length
     words = np.empty(longest, np.uint64)
     scratch = np.empty(longest, np.uint64)
     buckets = np.empty(2 * longest + 3, np.int64)
     values = np.empty(total, np.uint64)
-    counts = np.zeros(len(starts), np.int64)
+    counts = np.zeros(len(offsets) - 1, np.int64)
     position = 0
-    for row in range(len(starts)):
-        if wide[row]:
-            found = word_hashes(codes, starts[row] // 4, stops[row] // 4, table, words)
-        else:
-            found = word_hashes(narrow, starts[row], stops[row], table, words)
+    for row in range(len(offsets) - 1):
+        found = utf8_words(data, offsets[row], offsets[row + 1], table, words)
         if found == 0:
             continue
         if found < WORDS_PER_SHINGLE:
@@ -52,6 +95,17 @@ def shingle_sets(narrow: Any, starts: Any, stops: Any, wide: Any, table: Any) ->
 
 
 @jit
+def _spread(value: Any) -> Any:
+    """MurmurHash3's 32-bit finalizer of the low 32 bits, with which datasketch's affine32 scheme begins."""
+    h = np.uint32(value)
+    h = np.uint32(h ^ (h >> np.uint32(16)))
+    h = np.uint32(h * np.uint32(0x85EBCA6B))
+    h = np.uint32(h ^ (h >> np.uint32(13)))
+    h = np.uint32(h * np.uint32(0xC2B2AE35))
+    return np.uint32(h ^ (h >> np.uint32(16)))
+
+
+@jit
 def minhash(values: Any, offsets: Any, a: Any, b: Any) -> Any:
     """Return the affine32 MinHash of each set, fed the low 32 bits of its hashes; all ones for an empty set."""
     permutations = len(a)
@@ -60,16 +114,21 @@ def minhash(values: Any, offsets: Any, a: Any, b: Any) -> Any:
     for row in range(len(offsets) - 1):
         for k in range(permutations):
             lowest[k] = np.uint32(0xFFFFFFFF)
-        for index in range(offsets[row], offsets[row + 1]):
-            h = np.uint32(values[index])
-            h = np.uint32(h ^ (h >> np.uint32(16)))
-            h = np.uint32(h * np.uint32(0x85EBCA6B))
-            h = np.uint32(h ^ (h >> np.uint32(13)))
-            h = np.uint32(h * np.uint32(0xC2B2AE35))
-            h = np.uint32(h ^ (h >> np.uint32(16)))
+        index = offsets[row]
+        last = offsets[row + 1] - 1
+        while index <= last:
+            # Four at a time, so that the minima are read and written a quarter as often; one hashed twice is no harm.
+            h0 = _spread(values[index])
+            h1 = _spread(values[min(index + 1, last)])
+            h2 = _spread(values[min(index + 2, last)])
+            h3 = _spread(values[min(index + 3, last)])
             for k in range(permutations):
-                value = np.uint32(np.uint32(a[k] * h) + b[k])
-                lowest[k] = min(lowest[k], value)
+                v0 = np.uint32(np.uint32(a[k] * h0) + b[k])
+                v1 = np.uint32(np.uint32(a[k] * h1) + b[k])
+                v2 = np.uint32(np.uint32(a[k] * h2) + b[k])
+                v3 = np.uint32(np.uint32(a[k] * h3) + b[k])
+                lowest[k] = min(lowest[k], min(min(v0, v1), min(v2, v3)))
+            index += 4
         for k in range(permutations):
             result[row, k] = lowest[k]
     return result

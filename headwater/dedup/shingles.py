@@ -7,14 +7,19 @@ probability 2**-64, so a Jaccard index of hash sets is the Jaccard index of shin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.codepoints import batches, classes
+from headwater.codepoints import BATCH_BYTES, WORD, classes
+
+_CODE_POINTS = 0x110000
+# The only characters whose lower case is two characters, or depends on those around it.
+_SPECIAL = ("\u0130", "\u03a3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,13 @@ class ShingleSets:
         values = lists.values.to_numpy(zero_copy_only=False).view(np.uint64)
         return cls(values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
+    @classmethod
+    def joined(cls, parts: Sequence[ShingleSets]) -> ShingleSets:
+        """Return the sets of all parts, one after the other."""
+        sizes = [np.diff(part.offsets) for part in parts]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
+        return cls(parts[0].values if len(parts) == 1 else np.concatenate([part.values for part in parts]), offsets)
+
 
 def shingle_sets(texts: Sequence[str]) -> ShingleSets:
     """Return the word 5-shingle set of every text, in order."""
@@ -51,11 +63,42 @@ def shingle_sets(texts: Sequence[str]) -> ShingleSets:
 
     parts: list[npt.NDArray[np.uint64]] = []
     sizes: list[npt.NDArray[np.int64]] = []
-    for batch in batches(texts, lower=True):
-        values, counts = _kernels.shingle_sets(batch.narrow, batch.starts, batch.stops, batch.wide, classes())
+    for data, starts in _utf8_batches(texts):
+        values, counts = _kernels.shingle_sets(data, starts, _word_characters())
         parts.append(values)
         sizes.append(counts)
     offsets = np.zeros(len(texts) + 1, np.int64)
     if sizes:
         np.cumsum(np.concatenate(sizes), out=offsets[1:])
     return ShingleSets(np.concatenate(parts) if parts else np.empty(0, np.uint64), offsets)
+
+
+@lru_cache(maxsize=1)
+def _word_characters() -> npt.NDArray[np.uint32]:
+    """Return the lower case of every code point whose lower case is a word character, and 0 for the others."""
+    every = "".join(map(chr, range(_CODE_POINTS))).replace(_SPECIAL[0], "i")
+    lower = np.frombuffer(every.lower().encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.where(classes()[lower] & WORD, lower, 0).astype(np.uint32)
+
+
+def _utf8_batches(texts: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+    """Yield the texts in order as UTF-8 with the n + 1 offsets of n texts, in batches of about ``BATCH_BYTES``."""
+    parts: list[bytes] = []
+    size = 0
+    for text in texts:
+        if not text.isascii() and (_SPECIAL[0] in text or _SPECIAL[1] in text):
+            text = text.lower()
+        data = text.encode("utf-8", "surrogatepass")
+        if parts and size + len(data) > BATCH_BYTES:
+            yield _joined(parts)
+            parts, size = [], 0
+        parts.append(data)
+        size += len(data)
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    return np.frombuffer(b"".join(parts), np.uint8), offsets

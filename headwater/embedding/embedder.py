@@ -1,47 +1,78 @@
-"""Dense vectors: sentence-transformers loads and runs the model, we schedule the batches.
+"""Dense vectors from a model in this process: sentence-transformers loads and runs it, we schedule the batches.
 
 Texts are sorted by token length and packed so that rows times longest row stays within a token budget: little
-padding, even memory, and on a CPU about one and a half times the speed of fixed batches of 32.
+padding, even memory. The batches go to lanes that work side by side: one per core on a CPU, where cores that share
+one batch wait for each other at every layer; two per GPU, so that one is prepared while the other is computed.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headwater.embedding.model import load_tokenizer, locate_model, model_fingerprint
-from headwater.errors import ConfigError, HeadwaterError
+from headwater.embedding.contract import (
+    BAD_VECTOR,
+    OUT_OF_MEMORY,
+    TokenIds,
+    Vectors,
+    Work,
+    all_or_error,
+    rates,
+    unusable,
+)
+from headwater.embedding.devices import (
+    Lane,
+    autocast,
+    cpu_threads,
+    default_format,
+    is_out_of_memory,
+    make_lanes,
+    matmul_peak,
+    resolve_devices,
+)
+from headwater.embedding.inputs import Inputs
+from headwater.embedding.model import load_tokenizer, locate_model, model_fingerprint, model_prompts
 
 if TYPE_CHECKING:
     import torch
 
-CPU_TOKENS_PER_BATCH = 2048
-"""Measured fastest on four cores (MiniLM, 20 to 256 tokens): 79 chunks/s, 62 with 8192, 51 with fixed batches of 32."""
+CPU_TOKENS_PER_BATCH = 1024
+"""Measured on four cores, one batch per core (MiniLM, 20 to 256 tokens): 512, 1024 and 2048 differ by 3 %."""
 
 GPU_TOKENS_PER_BATCH = 32_768
 """Enough rows to fill a GPU at any length; not measured."""
 
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the names sentence-transformers' encode_document tries
-_TOKENIZE_ROWS = 1024  # bounds the memory of the token counts
-_UNIT_TOLERANCE = 1e-3
+_PEAK_SECONDS = 5.0
+"""Less work than this is not held against the device's peak: start-up would count for too much of it."""
 
 
 class Embedder:
     """A loaded embedding model. Safe to use from several threads.
 
     ``fingerprint`` identifies the model's files, ``dimensions`` is the vector width, ``max_tokens`` the longest
-    input that the model sees (longer texts are truncated by it). ``tokens_per_batch`` is the budget of one forward
-    pass, padding included; None leaves it to the device. The forward pass runs in bfloat16 where GPU or CPU
-    has it (float16 on older GPUs), else in float32. Raises ConfigError for an unknown model or a missing device.
+    input that the model sees (longer texts are truncated). ``device`` is ``auto`` (all GPUs, else the CPU), ``cpu``,
+    ``mps``, ``cuda`` (all of them), ``cuda:1``, or several of these, each of which gets a copy of the model.
+    ``tokens_per_batch`` is the budget of one forward pass, padding included; None leaves it to the device, and a
+    device that runs out of memory halves it. ``number_format`` is that of the forward pass: None takes bfloat16 where
+    GPU or CPU has it (float16 on older GPUs), else float32. Raises ConfigError for an unknown model or a missing
+    device.
     """
 
-    def __init__(self, model: str | None = None, *, device: str = "auto", tokens_per_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        device: str | Sequence[str] = "auto",
+        tokens_per_batch: int | None = None,
+        number_format: str | None = None,
+    ) -> None:
         # Read by OpenMP when torch is first imported. Idle threads that spin fight for the cores with every process
         # beside this one: with one of four cores taken, 50 queries took 5.5 s instead of 1.0 s.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -51,99 +82,164 @@ class Embedder:
         disable_progress_bar()  # type: ignore[no-untyped-call]
         folder = locate_model(model)
         self.fingerprint = model_fingerprint(model)
-        self.device = _resolve_device(device)
+        self.devices = resolve_devices(device)
+        self.device = self.devices[0]
+        self.number_format = number_format or default_format(self.device)
         self._model = SentenceTransformer(str(folder), device=self.device, local_files_only=True)
         self._model.eval()
-        self._tokenizer = load_tokenizer(model)
-        self._preprocess_lock = threading.Lock()  # a fast tokenizer can't be reconfigured while another thread uses it
+        self._lanes = make_lanes(self._model, self.devices)
         self.tokens_per_batch = tokens_per_batch or (
             CPU_TOKENS_PER_BATCH if self.device == "cpu" else GPU_TOKENS_PER_BATCH
         )
         self.dimensions = len(self._model.encode("", show_progress_bar=False))
-        self.max_tokens = int(self._model.max_seq_length or 512)
+        self.max_tokens = int(min(self._model.max_seq_length or 512, 2**20))
+        prompts, tokenizer = model_prompts(model), load_tokenizer(model)
+        self._documents = Inputs(self._model, tokenizer, prompts.document, "document", self.max_tokens)
+        self._queries = Inputs(self._model, tokenizer, prompts.query, "query", self.max_tokens)
+        self._flops_per_token, self._flops_per_pair = _arithmetic(self._model)
 
-    def encode_documents(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return float32 vectors of unit length, shape (n, dimensions), in input order; the document prompt is applied."""
-        prompts = self._model.prompts
-        name = next((name for name in _DOCUMENT_PROMPTS if name in prompts), None)
-        return self._encode(texts, name, "document")
+    def encode_documents(self, texts: Sequence[str], ids: Sequence[TokenIds] | None = None) -> npt.NDArray[np.float32]:
+        """Return float32 vectors of unit length, shape (n, dimensions), in input order; the document prompt is applied.
+
+        ``ids`` are the texts' token ids where the caller has them (:attr:`headwater.Chunk.ids`): prompt and special
+        tokens included. Raises EmbeddingError when a text has no usable vector.
+        """
+        return all_or_error(self.try_documents(texts, ids), self.device)
 
     def encode_queries(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return float32 vectors of unit length, shape (n, dimensions), in input order; the query prompt is applied."""
-        return self._encode(texts, "query" if "query" in self._model.prompts else None, "query")
+        return all_or_error(self._encode(texts, None, self._queries), self.device)
 
-    def _encode(self, texts: Sequence[str], prompt_name: str | None, task: str) -> npt.NDArray[np.float32]:
+    def try_documents(self, texts: Sequence[str], ids: Sequence[TokenIds] | None = None) -> Vectors:
+        """Return what :meth:`encode_documents` does, but note the texts that have no usable vector instead of raising."""
+        return self._encode(texts, ids, self._documents)
+
+    def describe(self, work: Work) -> dict[str, Any]:
+        """Return device, number format and rates of ``work``; of enough work also the share of the device's peak.
+
+        The peak is that of a large matrix product in the same number format, measured once per process.
+        """
+        found: dict[str, Any] = {"device": ", ".join(self.devices), "number_format": self.number_format, **rates(work)}
+        if work.padded:
+            found["padding_share"] = round(1 - work.tokens / work.padded, 3)
+        if work.seconds >= _PEAK_SECONDS:
+            peak = matmul_peak(self.device, self.number_format) * len(self.devices)
+            found["peak_tflops"] = round(peak / 1e12, 2)
+            found["peak_share"] = round(work.flops / work.seconds / peak, 3)
+        return found
+
+    def _encode(self, texts: Sequence[str], ids: Sequence[TokenIds] | None, inputs: Inputs) -> Vectors:
+        began = time.perf_counter()
+        vectors = np.full((len(texts), self.dimensions), np.nan, dtype=np.float32)
+        failed: dict[int, str] = {}
+        work = Work(rows=len(texts))
+        tokens = inputs.tokens(texts, ids)
+        lengths = np.array([len(one) for one in tokens], dtype=np.int64)
+        widths = np.array([inputs.width(len(one)) for one in tokens], dtype=np.int64)
+        batches = _Batches(widths, self.tokens_per_batch)
+        lanes = self._lanes[: max(1, min(len(self._lanes), batches.expected))]
+
+        def fits(lane: Lane, rows: npt.NDArray[np.int64]) -> bool:
+            features = inputs.features([texts[row] for row in rows], [tokens[row] for row in rows])
+            try:
+                vectors[rows] = self._forward(lane, features, inputs.task)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                return False
+            return True
+
+        alone: list[npt.NDArray[np.int64]] = []
+
+        def drain(lane: Lane) -> None:
+            while (rows := batches.take()) is not None:
+                if fits(lane, rows):
+                    continue
+                lane.free()
+                if len(rows) > 1:
+                    self.tokens_per_batch = batches.halve(rows)
+                else:
+                    alone.append(rows)
+
+        if len(lanes) == 1:
+            drain(lanes[0])
+        else:
+            threads = max(1, cpu_threads() // len(lanes)) if self.device == "cpu" else 1
+            with ThreadPoolExecutor(
+                len(lanes), "headwater-embed", initializer=_limit_threads, initargs=(threads,)
+            ) as pool:
+                for done in [pool.submit(drain, lane) for lane in lanes]:
+                    done.result()
+        # One text was too much beside what the other lanes hold: once more, with the device to itself.
+        failed |= {int(rows[0]): OUT_OF_MEMORY for rows in alone if not fits(lanes[0], rows)}
+        failed |= {row: BAD_VECTOR for row in unusable(vectors) if row not in failed}
+        work.tokens, work.padded = int(lengths.sum()), batches.padded
+        work.flops = self._flops_per_token * work.tokens + self._flops_per_pair * float((lengths**2).sum())
+        work.seconds = time.perf_counter() - began
+        return Vectors(vectors, dict(sorted(failed.items())), work)
+
+    def _forward(self, lane: Lane, features: Mapping[str, Any], task: str) -> npt.NDArray[np.float32]:
         import torch
 
-        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        prompt = self._model._resolve_prompt(None, prompt_name)
-        lengths = self._token_lengths(texts, prompt or "")
-        with torch.inference_mode(), self._precision():
-            for rows in _batches(lengths, self.tokens_per_batch):
-                with self._preprocess_lock:
-                    features = self._model.preprocess([texts[row] for row in rows], prompt=prompt, task=task)
-                features = {
-                    name: value.to(self.device) if isinstance(value, torch.Tensor) else value
-                    for name, value in features.items()
-                }
-                output: torch.Tensor = self._model(features, task=task)["sentence_embedding"]
-                vectors[rows] = torch.nn.functional.normalize(output.float(), p=2, dim=1).cpu().numpy()
-        _check(vectors, self.device)
-        return vectors
-
-    def _token_lengths(self, texts: Sequence[str], prompt: str) -> npt.NDArray[np.int64]:
-        lengths = np.empty(len(texts), dtype=np.int64)
-        for start in range(0, len(texts), _TOKENIZE_ROWS):
-            part = [prompt + text for text in texts[start : start + _TOKENIZE_ROWS]]
-            lengths[start : start + len(part)] = [len(encoded) for encoded in self._tokenizer.encode_batch_fast(part)]
-        return np.minimum(lengths, self.max_tokens)
-
-    def _precision(self) -> Any:
-        import torch
-
-        if self.device == "cuda":
-            return torch.autocast("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-        if self.device == "cpu" and _cpu_has_bfloat16():
-            return torch.autocast("cpu", torch.bfloat16)
-        return nullcontext()
+        with torch.inference_mode(), autocast(lane.device, self.number_format):
+            there = {
+                name: value.to(lane.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+                for name, value in features.items()
+            }
+            output: torch.Tensor = lane.model(there, task=task)["sentence_embedding"]
+            vectors: npt.NDArray[np.float32] = torch.nn.functional.normalize(output.float(), p=2, dim=1).cpu().numpy()
+            return vectors
 
 
-def _cpu_has_bfloat16() -> bool:
-    """Return whether the CPU multiplies bfloat16 in hardware: about three times as fast, cosine to float32 above .9999."""
+class _Batches:
+    """Rows for the lanes to take, longest first: rows times the widest stays within ``budget``, one row at least."""
+
+    def __init__(self, widths: npt.NDArray[np.int64], budget: int) -> None:
+        self._widths = widths
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._order = np.argsort(-widths, kind="stable")
+        self._next = 0
+        self._again: list[npt.NDArray[np.int64]] = []
+        self.padded = 0
+        self.expected = -(-int(widths.sum()) // budget)
+
+    def take(self) -> npt.NDArray[np.int64] | None:
+        with self._lock:
+            if self._again:
+                return self._again.pop()
+            if self._next >= len(self._order):
+                return None
+            widest = max(1, int(self._widths[self._order[self._next]]))
+            rows = self._order[self._next : self._next + max(1, self._budget // widest)]
+            self._next += len(rows)
+            self.padded += widest * len(rows)
+            return rows
+
+    def halve(self, rows: npt.NDArray[np.int64]) -> int:
+        """Put a batch back in two parts, and give no larger ones from now on; return the new budget."""
+        with self._lock:
+            half = (len(rows) + 1) // 2
+            self._again += [rows[half:], rows[:half]]
+            self._budget = min(self._budget, max(1, half * int(self._widths[rows[0]])))
+            return self._budget
+
+
+def _limit_threads(threads: int) -> None:
     import torch
 
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    torch.set_num_threads(threads)
 
 
-def _batches(lengths: npt.NDArray[np.int64], budget: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield row numbers, longest first: rows times the longest stays within ``budget``, one row at least."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        rows = max(1, budget // max(1, int(lengths[order[start]])))
-        yield order[start : start + rows]
-        start += rows
-
-
-def _resolve_device(device: str) -> str:
+def _arithmetic(model: Any) -> tuple[float, float]:
+    """Return FLOP per token (its matrix products with weights) and per pair of tokens (attention) of a forward pass."""
     import torch
 
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available.get(device, False):
-        here = ", ".join(name for name, usable in available.items() if usable)
-        raise ConfigError(
-            f"embedding device {device!r} is not available here; set embed.device to auto or one of: {here}"
-        )
-    return device
-
-
-def _check(vectors: npt.NDArray[np.float32], device: str) -> None:
-    wrong = int((~(np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < _UNIT_TOLERANCE)).sum())
-    if wrong:
-        raise HeadwaterError(
-            f"the embedding model gave {wrong} of {len(vectors)} vectors that are not finite and of unit length on "
-            f"{device}; set embed.device to cpu, or choose another model (embed.model)"
-        )
+    weights = sum(
+        module.weight.numel()
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "pooler" not in name
+    )
+    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    layers, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", 0)
+    return 2.0 * weights, 4.0 * layers * width

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,27 @@ def model_fingerprint(model: str | None = None) -> str:
         status = path.stat()
         fields += [relative.as_posix(), status.st_size, _content_hash(str(path), status.st_size, status.st_mtime_ns)]
     return digest(*fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What a model wants before a document and before a query."""
+
+    document: str = ""
+    query: str = ""
+
+
+def model_prompts(model: str | None = None) -> Prompts:
+    """Return the prompts by which sentence-transformers' ``encode_document`` and ``encode_query`` would call the model."""
+    file = locate_model(model) / "config_sentence_transformers.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    prompts = config.get("prompts") or {}
+    default = prompts.get(config.get("default_prompt_name")) or ""
+
+    def first(*names: str) -> str:
+        return next((prompts[name] or "" for name in names if name in prompts), default)
+
+    return Prompts(first("document", "passage", "corpus"), first("query"))
 
 
 def load_tokenizer(model: str | None = None) -> Tokenizer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,8 +70,8 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def of_document(batch: pa.RecordBatch, doc_id: str) -> pa.BooleanArray:
-    """Return which rows of a batch belong to the document; none in a file that has no owner column."""
+def of_documents(batch: pa.RecordBatch, doc_ids: Collection[str]) -> pa.BooleanArray:
+    """Return which rows of a batch belong to one of the documents; none in a file that has no owner column."""
     if "doc_id" not in batch.schema.names:
         return pa.array([False] * batch.num_rows)
-    return pc.fill_null(pc.equal(batch.column("doc_id"), doc_id), False)
+    return pc.is_in(batch.column("doc_id"), pa.array(sorted(doc_ids), pa.string()))

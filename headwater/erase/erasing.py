@@ -22,6 +22,7 @@ from headwater.errors import NotFoundError, SourceError
 from headwater.hashing import digest, document_id
 from headwater.lease import Lease, corpus_lease
 from headwater.reports import NoProgress, Progress
+from headwater.source.attachments import SEPARATOR
 from headwater.source.keys import KeyFilter
 from headwater.source.listed import Listed
 from headwater.source.listing import list_objects
@@ -34,7 +35,7 @@ _STEPS = 6
 
 
 def erase(corpus: Corpus, key: str, *, reason: str, progress: Progress | None = None) -> ErasureReceipt:
-    """Erase the document at ``key``, and return the receipt that the ledger keeps.
+    """Erase the document at ``key``, and return the receipt that the ledger keeps. A mail takes its attachments along.
 
     The object in the bucket is not touched; while it is listed as it is now, it is not indexed again. Erasing what is
     erased already gives the receipt of that. ``receipt.verified.found`` is 0 when nothing was left anywhere; otherwise
@@ -83,7 +84,7 @@ def _finish(corpus: Corpus, lease: Lease, progress: Progress) -> list[ErasureRec
 
 def _plan(corpus: Corpus, key: str, reason: str, traces: Traces, points: dict[int, int]) -> Plan:
     tables = corpus.tables
-    listed, still_listed = _listed(corpus, key)
+    listed, still_listed = _listed(corpus, key) if traces.parent is None else (None, _is_still_attached(corpus, key))
     stored = tables.source_objects.read(["doc_id", "revision", "etag", "size", "last_modified"])
     newest = stored.filter(stored["doc_id"] == traces.doc_id)
     known = newest.row(0, named=True) if newest.height else {}
@@ -93,7 +94,7 @@ def _plan(corpus: Corpus, key: str, reason: str, traces: Traces, points: dict[in
         modified = known.get("last_modified")
         seen = {"etag": known.get("etag"), "size": known.get("size")}
         seen["last_modified"] = modified.isoformat() if modified else None
-    hashes = {digest(text) for text in traces.embedded} - shared_hashes(tables, traces.doc_id, traces.embedded)
+    hashes = {digest(text) for text in traces.embedded} - shared_hashes(tables, traces)
     probes = choose(
         traces.doc_id,
         traces.texts,
@@ -101,6 +102,7 @@ def _plan(corpus: Corpus, key: str, reason: str, traces: Traces, points: dict[in
         chunk_ids=traces.chunk_ids,
         hashes=hashes,
         lake=tables.path,
+        attached=traces.attached,
     )
     return Plan(
         key=key,
@@ -114,6 +116,7 @@ def _plan(corpus: Corpus, key: str, reason: str, traces: Traces, points: dict[in
         probes=probes,
         rows=traces.rows,
         points={str(release): count for release, count in points.items() if count},
+        attached=traces.attached,
     )
 
 
@@ -132,6 +135,13 @@ def _listed(corpus: Corpus, key: str) -> tuple[Listed | None, bool | None]:
     return None, False
 
 
+def _is_still_attached(corpus: Corpus, key: str) -> bool | None:
+    """Return whether the mail that ``key`` is attached to is listed; None when that can't be told."""
+    parts = key.split(SEPARATOR)
+    known = [_listed(corpus, SEPARATOR.join(parts[:count]))[1] for count in range(1, len(parts))]
+    return None if None in known else any(known)
+
+
 def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> ErasureReceipt:
     lake = corpus.tables.path
     progress.start(STAGE, _STEPS)
@@ -144,7 +154,8 @@ def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> 
     plan.vectors += forget(corpus.project.cache_path() / "embeddings", plan.probes.hashes)
     forget_unused_vectors(corpus.project)  # those of revisions that the lake had lost before, whose hashes nobody knows
     progress.advance(STAGE, 1)
-    plan.answers += corpus.ledger.forget_answers(corpus.name, plan.doc_id, phrases=plan.probes.long)
+    for doc_id in plan.owners:
+        plan.answers += corpus.ledger.forget_answers(corpus.name, doc_id, phrases=plan.probes.long)
     corpus.ledger.compact()
     progress.advance(STAGE, 1)
     plan.step = "removed"
@@ -175,7 +186,7 @@ def _forget_points(corpus: Corpus, plan: Plan, lease: Lease) -> None:
         if str(release) in plan.points and release in known:
             # Noted before it is done: killed in between, a release is only compared more carefully than it had to be.
             corpus.ledger.note_redaction(corpus.name, release, redacted=True)
-        count = corpus.engine.redact(release, forget=[plan.doc_id])
+        count = corpus.engine.redact(release, forget=plan.owners)
         if count and str(release) not in plan.points:
             plan.points[str(release)] = count
             if release in known:
@@ -208,6 +219,7 @@ def _receipt(corpus: Corpus, plan: Plan, verified: Verification) -> ErasureRecei
         verified=verified,
         copies=tuple(plan.copies),
         still_listed=plan.still_listed,
+        attached=tuple(sorted(plan.attached.values())),
     )
 
 

@@ -1,4 +1,4 @@
-"""Taking a document out of a Delta table's history.
+"""Taking documents out of a Delta table's history.
 
 A Delta table is data files and a log that says which of them a version has. A new table is built beside the old one,
 with the versions that are kept as its versions 0, 1, 2 ...: a data file without rows of the document is linked, one
@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ class _File:
     size: int
 
 
-def rewrite(table: Table, doc_id: str, keep: Iterable[int], target: Path) -> dict[int, int]:
-    """Write ``table`` without the rows of a document to ``target``; return old version -> new version.
+def rewrite(table: Table, doc_ids: Collection[str], keep: Iterable[int], target: Path) -> dict[int, int]:
+    """Write ``table`` without the rows of the documents to ``target``; return old version -> new version.
 
     The newest version and those in ``keep`` are kept. Durable when it returns; what was at ``target`` is replaced.
     Raises LakeError for a table that this can't be done with.
@@ -70,7 +70,7 @@ def rewrite(table: Table, doc_id: str, keep: Iterable[int], target: Path) -> dic
         files: dict[str, _File] = {}
         for source in sources:
             if source.name not in written:
-                written[source.name] = _without(source, doc_id, target)
+                written[source.name] = _without(source, doc_ids, target)
             file = written[source.name]
             if file is not None:
                 files[file.name] = file
@@ -88,15 +88,15 @@ def rewrite(table: Table, doc_id: str, keep: Iterable[int], target: Path) -> dic
     return {version: number for number, version in enumerate(versions)}
 
 
-def _without(source: Path, doc_id: str, target: Path) -> _File | None:
-    """Put a data file without the document's rows into ``target``; None when no row is left."""
+def _without(source: Path, doc_ids: Collection[str], target: Path) -> _File | None:
+    """Put a data file without the documents' rows into ``target``; None when no row is left."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(source) as parquet:
         rows = parquet.metadata.num_rows
         codec = parquet.metadata.row_group(0).column(0).compression if parquet.metadata.num_row_groups else "SNAPPY"
         schema = arrays.plain_schema(parquet.schema_arrow)
-    owned = sum(arrays.of_document(batch, doc_id).true_count for batch in arrays.batches(source, ["doc_id"]))
+    owned = sum(arrays.of_documents(batch, doc_ids).true_count for batch in arrays.batches(source, ["doc_id"]))
     if owned == rows:
         return None
     if not owned:
@@ -106,7 +106,7 @@ def _without(source: Path, doc_id: str, target: Path) -> _File | None:
     path = target / f"part-00000-{uuid.uuid4()}-c000.parquet"
     with pq.ParquetWriter(path, schema, compression=codec) as writer:
         for batch in arrays.batches(source):
-            left = batch.filter(pc.invert(arrays.of_document(batch, doc_id)))
+            left = batch.filter(pc.invert(arrays.of_documents(batch, doc_ids)))
             if left.num_rows:
                 writer.write_batch(left)
     return _File(path.name, rows - owned, path.stat().st_size)

@@ -24,7 +24,10 @@ and only the proof is outstanding; something was still found, so the next ``eras
 
 @dataclass
 class Plan:
-    """One erasure. ``releases`` and ``readers`` are the lake versions of releases after the swap."""
+    """One erasure. ``releases`` and ``readers`` are the lake versions of releases after the swap.
+
+    ``attached`` is what is attached to the document, or was: ids with keys. It goes with it.
+    """
 
     key: str
     doc_id: str
@@ -43,6 +46,12 @@ class Plan:
     readers: dict[str, int] = field(default_factory=dict)
     vectors: int = 0
     answers: int = 0
+    attached: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def owners(self) -> list[str]:
+        """The ids of all documents that are erased."""
+        return [self.doc_id, *self.attached]
 
     def save(self, lake: Path) -> None:
         """Write the plan durably, in one step."""
@@ -61,6 +70,7 @@ class Plan:
         self.erased_at, self.reason = before.erased_at, before.reason
         self.revisions = sorted({*self.revisions, *before.revisions})
         self.copies = sorted({*self.copies, *before.copies})
+        self.attached = {**before.attached, **self.attached}
         self.probes = self.probes.joined(before.probes)
         for name in ("rows", "points"):
             earlier, found = getattr(before, name), getattr(self, name)

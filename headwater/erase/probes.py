@@ -38,7 +38,8 @@ _BREAKS = re.compile(r'[\x00-\x1f\x7f"\\]+')
 @dataclass
 class Probes:
     """``long`` and ``short`` texts, the document's ``doc_id``, ``chunk_ids``, ``hashes`` of its cached texts, and the
-    first bytes of its ``vectors`` (as hexadecimal digits)."""
+    first bytes of its ``vectors`` (as hexadecimal digits). ``attached`` are the ids of what is attached to it: all of
+    that is theirs, too."""
 
     doc_id: str
     long: list[str] = field(default_factory=list)
@@ -46,10 +47,11 @@ class Probes:
     chunk_ids: list[str] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
     vectors: list[str] = field(default_factory=list)
+    attached: list[str] = field(default_factory=list)
 
     def joined(self, other: Probes) -> Probes:
         """Return everything that either looks for."""
-        names = ("long", "short", "chunk_ids", "hashes", "vectors")
+        names = ("long", "short", "chunk_ids", "hashes", "vectors", "attached")
         return Probes(self.doc_id, **{name: sorted({*getattr(self, name), *getattr(other, name)}) for name in names})
 
     def data(self) -> list[bytes]:
@@ -65,12 +67,16 @@ def choose(
     chunk_ids: Iterable[str],
     hashes: Iterable[str],
     lake: Path,
+    attached: Collection[str] = (),
 ) -> Probes:
-    """Return probes from a document's texts and vectors, none of which another document's rows in ``lake`` have."""
+    """Return probes from a document's texts and vectors, none of which another document's rows in ``lake`` have.
+
+    Texts, vectors and the rest may be those of what is ``attached`` to it (ids), too.
+    """
     long = _telling({piece for text in texts for piece in _pieces(text, LONG, _MIN_LONG)})
     short = _telling({piece for text in texts for piece in (*_literals(text), *_heads(text))})
     data = spread(sorted({vector.astype("<f4").tobytes()[:_VECTOR_BYTES] for vector in vectors}))
-    taken = _elsewhere(Finder([*long, *short], data), lake, doc_id)
+    taken = _elsewhere(Finder([*long, *short], data), lake, {doc_id, *attached})
     return Probes(
         doc_id=doc_id,
         long=[piece for piece in long if piece not in taken],
@@ -78,6 +84,7 @@ def choose(
         chunk_ids=sorted(chunk_ids),
         hashes=sorted(hashes),
         vectors=sorted(vector.hex() for vector in data if vector.hex() not in taken),
+        attached=sorted(attached),
     )
 
 
@@ -122,7 +129,7 @@ def spread(pieces: Sequence[T]) -> list[T]:
     return list(pieces[:: max(1, -(-len(pieces) // _LIMIT))])
 
 
-def _elsewhere(finder: Finder, lake: Path, doc_id: str) -> set[str]:
+def _elsewhere(finder: Finder, lake: Path, doc_ids: Collection[str]) -> set[str]:
     """Return the pieces that rows of other documents have, in any version of any table."""
     found: set[str] = set()
     for path in files_under([lake]):
@@ -130,7 +137,7 @@ def _elsewhere(finder: Finder, lake: Path, doc_id: str) -> set[str]:
             continue
         try:
             for batch in arrays.batches(path):
-                others = batch.filter(pc.invert(arrays.of_document(batch, doc_id)))
+                others = batch.filter(pc.invert(arrays.of_documents(batch, doc_ids)))
                 for column in others.columns:
                     found |= finder.in_array(column)
         except pa.ArrowInvalid:  # half a file, left by a killed writer

@@ -43,7 +43,7 @@ class ErasureReceipt:
     ``revisions`` are the hashes of the bytes it had. ``copies`` are the keys of other objects with the same text
     (exactly, or as near as the corpus' deduplication asks), which are *not* erased. ``still_listed`` says whether the
     bucket held the object at the time (None: the bucket could not be asked); as long as it is there unchanged it is not
-    indexed again.
+    indexed again. ``attached`` are the keys of what was attached to it, a mail, which was erased with it.
     """
 
     corpus: str
@@ -56,6 +56,7 @@ class ErasureReceipt:
     verified: Verification
     copies: tuple[str, ...]
     still_listed: bool | None
+    attached: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the receipt as JSON values."""
@@ -76,6 +77,7 @@ class ErasureReceipt:
             verified=Verification(**{**verified, "places": tuple(verified["places"])}),
             copies=tuple(values["copies"]),
             still_listed=values["still_listed"],
+            attached=tuple(values.get("attached", ())),
         )
 
     def lines(self) -> list[str]:
@@ -90,6 +92,8 @@ class ErasureReceipt:
             f"ledger: {verified.found} found.",
             *(f"Found in {place}" for place in verified.places),
         ]
+        if self.attached:
+            lines.insert(1, f"With it, what was attached to it: {', '.join(self.attached)}")
         if self.copies:
             lines.append(f"The same text is in these objects, which were not erased: {', '.join(self.copies)}")
         if self.still_listed:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rewrite_lake(corpus: Corpus, plan: Plan, lease: Lease) -> None:
-    """Take the document out of every table's history and tell the releases their new versions.
+    """Take the documents out of every table's history and tell the releases their new versions.
 
     Killed before all tables are written anew, nothing has changed; killed later, the rest is done by the next call.
     A reader in another process may for a moment miss a table or find another version: it has to try again.
@@ -60,7 +60,7 @@ def _write_anew(corpus: Corpus, plan: Plan) -> None:
         objects = table.name == corpus.tables.source_objects.name
         if objects:
             pinned |= {info.readers_version for info in kept if info.readers_version is not None}
-        moved = rewrite(table, plan.doc_id, pinned, lake / FOLDER / f"{table.name}.new")
+        moved = rewrite(table, plan.owners, pinned, lake / FOLDER / f"{table.name}.new")
         plan.versions[table.name] = len(moved)
         for info in kept:
             if table.name in info.table_versions:

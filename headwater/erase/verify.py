@@ -26,7 +26,7 @@ def look_for(corpus: Corpus, probes: Probes) -> Verification:
     found = files = size = 0
     searched = (
         ([corpus.tables.path], Finder(texts, data)),
-        ([project.index_path(corpus.name)], Finder([*texts, probes.doc_id], data)),
+        ([project.index_path(corpus.name)], Finder([*texts, probes.doc_id, *probes.attached], data)),
         ([project.cache_path() / "embeddings"], Finder([*probes.long, *hashes], data)),
         (corpus.ledger.files(), Finder(probes.long)),
     )
@@ -48,7 +48,7 @@ def look_for(corpus: Corpus, probes: Probes) -> Verification:
         if left:
             found += left
             places.append(f"release {release}")
-    pieces = len(texts) + len(data) + len(hashes) + 1
+    pieces = len(texts) + len(data) + len(hashes) + len(probes.attached) + 1
     return Verification(pieces, files, size, found, tuple(dict.fromkeys(places)))
 
 

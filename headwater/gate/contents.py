@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +10,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from headwater import privacy
 from headwater.gate.subject import LISTED, Finding, Subject
 
 _VECTOR_TOLERANCE = 1e-4
 """Largest difference per number between the lake's vector and the index's; both are float32 copies of one another,
 but a server may normalise them again."""
 
-_COMPARED = ("doc_id", "key", "revision", "title", "section", "page", "start", "end", "text", "content_type", "readers")
+_COMPARED = (
+    *("doc_id", "key", "revision", "title", "section", "page", "start", "end", "text", "content_type", "readers"),
+    *("language", "date", "modified", "authors", "keywords", "meta"),
+)
+
+_READ_FOR_NAMES = 100
+"""Sampled chunks in which a model looks for names: a second of work."""
 
 _FEW_DOCUMENTS = 2
 """Below this many lost documents the share says nothing: deleting one of two files is an everyday edit."""
@@ -66,16 +74,19 @@ def content_matches(subject: Subject) -> Finding:
             on="doc_id",
         )
         .join(tables.parsed_documents.scan(versions["parsed_documents"]).select("doc_id", "content_type"), on="doc_id")
+        .join(
+            tables.anonymized_documents.scan(versions["anonymized_documents"]).select("doc_id", "metadata"), on="doc_id"
+        )
         .collect()
     )
-    expected = {row["id"]: row for row in wanted.iter_rows(named=True)}
+    expected = {row["id"]: row | json.loads(row["metadata"] or "{}") for row in wanted.iter_rows(named=True)}
     different: dict[str, list[str]] = {}
     for point in subject.points:
         row = expected.get(point.chunk_id)
         if row is None:
             different[point.chunk_id] = ["not in the lake"]
             continue
-        fields = [name for name in _COMPARED if _plain(point.payload.get(name)) != _plain(row[name])]
+        fields = [name for name in _COMPARED if _plain(point.payload.get(name)) != _plain(row.get(name))]
         vector = np.asarray(point.payload["vector"], dtype=np.float32)
         stored = np.asarray(row["vector"], dtype=np.float32)
         if vector.shape != stored.shape or not np.allclose(vector, stored, atol=_VECTOR_TOLERANCE):
@@ -129,8 +140,22 @@ def no_personal_data(subject: Subject) -> Finding:
         "scanned": rows.height,
         "unscanned": unscanned,
         "chunks": dict(leaking.head(LISTED).select("id", "entities").iter_rows()),
+        "people": _people(subject),
     }
     return Finding(found <= bound and unscanned == 0, found, bound, details)
+
+
+def _people(subject: Subject) -> dict[str, Any]:
+    """Return in how many sampled chunks the model still reads a person's name: to be looked at, not to stop anything.
+
+    A chunk can end within a sentence, and the model may read half of one otherwise than the whole.
+    """
+    points = subject.points[:: max(1, len(subject.points) // _READ_FOR_NAMES)]
+    found = privacy.names_left(
+        [str(point.payload.get("text") or "") for point in points], subject.corpus.policy.privacy
+    )
+    named = [point.chunk_id for point, count in zip(points, found, strict=True) if count]
+    return {"sampled": len(points), "with_names": len(named), "chunks": named[:LISTED]}
 
 
 def size_change(subject: Subject) -> Finding:

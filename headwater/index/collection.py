@@ -9,11 +9,9 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from headwater.index import visibility
 from headwater.index.connection import Connection
-from headwater.index.contract import FILTERABLE, POINT_SCHEMA, IndexSpec
+from headwater.index.contract import INDEXED, IndexSpec
 from headwater.index.points import PointRow
 from headwater.index.request import DENSE, EXACT_POINTS, HNSW_EF_CONSTRUCT, HNSW_M, SPARSE
 from headwater.index.visibility import ALIVE, BORN, DIED, STATE
@@ -73,9 +71,9 @@ class PointCollection:
             )
         number = IntegerIndexParams(type="integer", lookup=True, range=True)
         fields: dict[str, Any] = {BORN: number, DIED: number, STATE: number, "chunk_id": UuidIndexParams(type="uuid")}
-        for name in (*FILTERABLE, "readers"):
-            integer = pa.types.is_integer(POINT_SCHEMA.field(name).type)
-            fields[name] = number if integer else KeywordIndexParams(type="keyword")
+        fields |= {
+            name: number if k == "integer" else KeywordIndexParams(type="keyword") for name, k in INDEXED.items()
+        }
         for field, schema in fields.items():
             self._call("create_payload_index", field, field_schema=schema, wait=True)
 

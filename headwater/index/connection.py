@@ -59,6 +59,13 @@ class Connection:
             time.sleep(FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.75, 1.25))
         raise AssertionError("unreachable")
 
+    def close(self) -> None:
+        """Let go of the client; the next call connects again."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
     def _connected(self) -> QdrantClient:
         with self._lock:
             if self._client is None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +48,44 @@ POINT_SCHEMA = pa.schema(
         ("text", pa.string()),
         ("content_type", pa.string()),
         ("readers", pa.list_(pa.string())),
+        ("language", pa.string()),
+        ("date", pa.string()),
+        ("modified", pa.string()),
+        ("authors", pa.list_(pa.string())),
+        ("keywords", pa.list_(pa.string())),
+        ("date_seconds", pa.int64()),
+        ("modified_seconds", pa.int64()),
+        ("meta", pa.string()),
     ]
 )
-"""Columns of an upsert batch. ``chunk_id`` is a UUID string; ``fingerprint`` is the row fingerprint of the point."""
+"""Columns of an upsert batch. ``chunk_id`` is a UUID string; ``fingerprint`` is the row fingerprint of the point;
+``*_seconds`` are the dates as Unix time; ``meta`` is the front matter as a JSON object of flat values."""
 
-FILTERABLE = ("doc_id", "key", "content_type", "page")
-"""Payload fields that a caller may filter on; ``readers`` is filtered by the principal, never by the caller."""
+FILTERABLE = ("doc_id", "key", "content_type", "page", "language", "date", "modified", "authors", "keywords")
+"""Fields that a caller may filter on, beside ``meta.<name>``; ``readers`` is filtered by the principal, never by the
+caller."""
+
+INDEXED: Mapping[str, Literal["keyword", "integer"]] = {
+    "doc_id": "keyword",
+    "key": "keyword",
+    "content_type": "keyword",
+    "page": "integer",
+    "readers": "keyword",
+    "language": "keyword",
+    "authors": "keyword",
+    "keywords": "keyword",
+    "date_seconds": "integer",
+    "modified_seconds": "integer",
+    "flags": "keyword",
+}
+"""Payload fields with an index of their own; ``flags`` are the booleans of the front matter, see :func:`flag_of`. Front matter has none: its names are each corpus' own, and a condition on
+a field without an index costs time, not results."""
+
+
+def flag_of(name: str, value: bool) -> str:
+    """Return how a boolean of the front matter is found: as text, because the embedded engine takes booleans for numbers
+    in a query and then finds none (qdrant-edge-py 0.9.0)."""
+    return f"{name}={'true' if value else 'false'}"
 
 
 REDACTED = "redacted"
@@ -81,8 +113,9 @@ class SearchRequest:
     """One search. With both vectors the two result lists are fused by RRF; with one, that one ranks alone.
 
     ``readers`` holds the groups of which a point's readers must contain at least one; None disables the
-    permission filter and is for gate and maintenance only. ``filters`` maps a :data:`FILTERABLE` field to a
-    value or a list of values.
+    permission filter and is for gate and maintenance only. ``filters`` maps a :data:`FILTERABLE` field or
+    ``meta.<name>`` to a value, a list of values (any of which may match), or a range ``{"gte": ..., "lt": ...}`` of
+    dates or numbers; see :func:`headwater.index.filters`.
     """
 
     limit: int
@@ -96,7 +129,11 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One point found: its id, its score, and its payload (the columns of :data:`POINT_SCHEMA` less the vectors)."""
+    """One point found: its id, its score, and its payload.
+
+    The payload has the columns of :data:`POINT_SCHEMA` less the vectors; ``meta`` is a mapping; a field that the point
+    lacks, or that the release was made without, is None.
+    """
 
     chunk_id: str
     score: float
@@ -173,4 +210,8 @@ class ReleaseEngine(Protocol):
         meanwhile leaves the release as it was or as it shall be; calling again finishes the work. Raises NotFoundError
         for a release that is not sealed.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connections that the engine made itself; it may be used again. Searchers are closed apart."""
         ...

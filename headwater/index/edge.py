@@ -121,6 +121,9 @@ class EdgeEngine:
     def publish(self, release: int) -> None:
         """Nothing to do: nobody outside follows the files of a release."""
 
+    def close(self) -> None:
+        """Nothing to do: only searchers hold files open."""
+
     def releases(self) -> list[int]:
         """Return the numbers of all sealed releases, ascending."""
         if not self.path.is_dir():

@@ -9,6 +9,7 @@ import numpy as np
 
 from headwater.errors import ReleaseError
 from headwater.index.contract import Hit, IndexSpec, SearchRequest
+from headwater.index.filters import AnyOf, Condition, conditions
 from headwater.index.fusion import TIE_ROWS, Ranking, fuse, settle
 from headwater.index.request import (
     DENSE,
@@ -18,12 +19,11 @@ from headwater.index.request import (
     SPARSE,
     can_match,
     check_vectors,
-    conditions,
     depth,
 )
 
 if TYPE_CHECKING:
-    from qdrant_edge import EdgeShard, Filter, Query, SearchParams
+    from qdrant_edge import EdgeShard, FieldCondition, Filter, Query, SearchParams
 
 _SCROLL_ROWS = 10_000
 
@@ -135,7 +135,18 @@ class EdgeSearcher:
 
 
 def _condition(request: SearchRequest) -> Filter | None:
-    from qdrant_edge import FieldCondition, Filter, MatchAny
+    from qdrant_edge import Filter
 
-    wanted = conditions(request)
-    return Filter(must=[FieldCondition(name, match=MatchAny(values)) for name, values in wanted]) if wanted else None
+    wanted = [[_field(condition) for condition in alternatives] for alternatives in conditions(request)]
+    if not wanted:
+        return None
+    return Filter(must=[fields[0] if len(fields) == 1 else Filter(should=list(fields)) for fields in wanted])
+
+
+def _field(condition: Condition) -> FieldCondition:
+    from qdrant_edge import FieldCondition, MatchAny, RangeFloat
+
+    if isinstance(condition, AnyOf):
+        values: list[Any] = list(condition.values)
+        return FieldCondition(condition.field, match=MatchAny(values))
+    return FieldCondition(condition.field, range=RangeFloat(**condition.limits))

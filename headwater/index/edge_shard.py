@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from headwater.index.contract import FILTERABLE, POINT_SCHEMA, REDACTED
+from headwater.index.contract import INDEXED, REDACTED
 from headwater.index.request import DENSE, EXACT_POINTS, HNSW_EF_CONSTRUCT, HNSW_M, SPARSE
 
 if TYPE_CHECKING:
@@ -25,10 +23,9 @@ def create_shard(folder: Path, dimensions: int) -> None:
 
     folder.mkdir()
     shard = EdgeShard.create(str(folder), _config(dimensions))
-    for name in (*FILTERABLE, "readers"):
-        integer = pa.types.is_integer(POINT_SCHEMA.field(name).type)
-        kind = PayloadSchemaType.Integer if integer else PayloadSchemaType.Keyword
-        shard.update(UpdateOperation.create_field_index(name, kind))
+    for name, kind in INDEXED.items():
+        index = PayloadSchemaType.Integer if kind == "integer" else PayloadSchemaType.Keyword
+        shard.update(UpdateOperation.create_field_index(name, index))
     shard.flush()
     shard.close()
     # The first opening writes the configuration in its final form; no later one changes it any more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.errors import ReleaseError
+from headwater.index.contract import flag_of
 from headwater.index.request import PAYLOAD
 
 
@@ -47,8 +49,17 @@ def _rows(batch: pa.RecordBatch, dimensions: int) -> list[PointRow]:
     indices = batch.column("sparse_indices").to_pylist()
     values = batch.column("sparse_values").to_pylist()
     columns = [batch.column(name).to_pylist() for name in PAYLOAD]
-    payloads = (dict(zip(PAYLOAD, row, strict=True)) for row in zip(*columns, strict=True))
+    payloads = (_payload(dict(zip(PAYLOAD, row, strict=True))) for row in zip(*columns, strict=True))
     return [
         PointRow(chunk, vector, terms or [], weights or [], payload)
         for chunk, vector, terms, weights, payload in zip(ids, vectors, indices, values, payloads, strict=True)
     ]
+
+
+def _payload(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it is stored: without the fields it has no value for, and with front matter that can be searched."""
+    payload = {name: value for name, value in row.items() if value is not None}
+    if "meta" in payload:
+        payload["meta"] = meta = json.loads(payload["meta"])
+        payload["flags"] = [flag_of(name, value) for name, value in meta.items() if isinstance(value, bool)]
+    return payload

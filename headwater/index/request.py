@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from headwater.errors import ReleaseError
-from headwater.index.contract import FILTERABLE, POINT_SCHEMA, SearchRequest
+from headwater.index.contract import POINT_SCHEMA, SearchRequest
 
 DENSE = "dense"
 SPARSE = "sparse"
@@ -44,29 +41,3 @@ def depth(request: SearchRequest) -> int:
     """Return how many results each retriever has to rank."""
     both = request.dense is not None and request.sparse is not None
     return max(request.limit, request.candidates) if both else request.limit
-
-
-def conditions(request: SearchRequest) -> list[tuple[str, list[Any]]]:
-    """Return (payload field, values) pairs, all of which must match with at least one value.
-
-    Raises ReleaseError for a field that can't be filtered on, or a value of the wrong type.
-    """
-    wanted = [(name, _values(name, value)) for name, value in request.filters.items()]
-    if request.readers is not None:
-        wanted.append(("readers", sorted(request.readers)))
-    return wanted
-
-
-def _values(name: str, value: Any) -> list[Any]:
-    if name not in FILTERABLE:
-        raise ReleaseError(f"can't filter on {name!r}; filter on one of: {', '.join(FILTERABLE)}")
-    values = [value] if isinstance(value, str | int) else value
-    kind = int if name == "page" else str
-    if (
-        isinstance(values, Mapping)
-        or not isinstance(values, Sequence)
-        or not values
-        or not all(type(item) is kind for item in values)
-    ):
-        raise ReleaseError(f"the filter on {name!r} must be one {kind.__name__} or a list of them")
-    return list(values)

@@ -40,8 +40,14 @@ class ServerEngine:
         url = server if isinstance(server, str) else None
         connect = server if not isinstance(server, str) else lambda: connect_to(server, api_key)
         self._connection = Connection(connect, f"Qdrant at {url}" if url else "Qdrant")
+        self._owns_client = url is not None
         self._names = Names(corpus)
         self._registry = RegistryStore(self._connection, self._names.registry)
+
+    def close(self) -> None:
+        """Close the connection, unless the caller made it; the next call connects again."""
+        if self._owns_client:
+            self._connection.close()
 
     def stage(self, release: int, parent: int | None, spec: IndexSpec) -> None:
         """Start ``release``; what was half-built before is undone. Costs nothing when ``parent`` is the newest state.

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headwater.errors import ReleaseError
-from headwater.index import visibility
+from headwater.index import filters, visibility
 from headwater.index.collection import PointCollection, marker_id
 from headwater.index.connection import Connection, MissingCollectionError
 from headwater.index.contract import Hit, IndexSpec, SearchRequest
+from headwater.index.filters import AnyOf, conditions
 from headwater.index.fusion import TIE_ROWS, Ranking, fuse, settle
 from headwater.index.registry import Sealed
 from headwater.index.request import (
@@ -22,7 +23,6 @@ from headwater.index.request import (
     SPARSE,
     can_match,
     check_vectors,
-    conditions,
     depth,
 )
 
@@ -52,7 +52,7 @@ class ServerSearcher:
         unknown filter field, a vector of another width than the release's, a closed searcher, and a release that was
         dropped or redacted meanwhile.
         """
-        wanted = [visibility.one_of(name, values) for name, values in conditions(request)]
+        wanted = [visibility.some([_condition(one) for one in found]) for found in conditions(request)]
         check_vectors(request, self._spec.dimensions, self.release)
         self._check_open()
         if not can_match(request):
@@ -181,6 +181,12 @@ class ServerSearcher:
 
     def _stale(self) -> ReleaseError:
         return ReleaseError(f"release {self.release} was dropped or redacted since it was opened; open it again")
+
+
+def _condition(condition: filters.Condition) -> Condition:
+    if not isinstance(condition, AnyOf):
+        return visibility.within(condition.field, condition.limits)
+    return visibility.one_of(condition.field, condition.values)
 
 
 def _public(payload: dict[str, Any]) -> dict[str, Any]:

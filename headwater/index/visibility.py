@@ -6,7 +6,7 @@ one sees, and what the newest sees is what is :data:`ALIVE`. All functions retur
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +67,18 @@ def one_of(field: str, values: Collection[Any]) -> FieldCondition:
     return FieldCondition(key=field, match=MatchAny(any=sorted(values)))
 
 
+def within(field: str, limits: Mapping[str, float]) -> FieldCondition:
+    """The points whose ``field`` is a number inside the limits (``gt``, ``gte``, ``lt``, ``lte``)."""
+    return _range(field, **limits)
+
+
+def some(conditions: Sequence[Condition]) -> Condition:
+    """The points for which at least one of the conditions holds."""
+    from qdrant_client.models import Filter
+
+    return conditions[0] if len(conditions) == 1 else Filter(should=list(conditions))
+
+
 def with_ids(ids: Sequence[str]) -> Condition:
     """The points of these ids."""
     from qdrant_client.models import HasIdCondition
@@ -88,7 +100,7 @@ def markers_but(states: Collection[int]) -> Filter:
     return Filter(must=[_range(STATE, gte=0)], must_not=[one_of(STATE, states)])
 
 
-def _range(field: str, **limits: int) -> FieldCondition:
+def _range(field: str, **limits: float) -> FieldCondition:
     from qdrant_client.models import FieldCondition, Range
 
     return FieldCondition(key=field, range=Range(**limits))

@@ -78,6 +78,20 @@ class ErasureRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RevealRecord:
+    """One time that encrypted personal data was opened: who did, when (UTC), why, in which documents (their ids), and
+    how many values of each entity; never the values."""
+
+    id: str
+    corpus: str
+    revealed_at: datetime
+    who: str
+    reason: str
+    entities: Mapping[str, int]
+    documents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerRecord:
     """What is needed to reproduce one answer, without any document text.
 

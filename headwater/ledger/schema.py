@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision of the newest migration; written down so that opening a current ledger needs no Alembic."""
 
 
@@ -102,6 +102,21 @@ erasures = sa.Table(
     sa.Column("erased_at", UtcDateTime, nullable=False),
     sa.Column("lifted_at", UtcDateTime, nullable=True),
     sa.Index("erasures_by_corpus", "corpus", "key"),
+)
+
+reveals = sa.Table(
+    "reveals",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("corpus", sa.String(200), nullable=False),
+    sa.Column("revealed_at", UtcDateTime, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    # Number of values by entity; never the values.
+    sa.Column("entities", sa.JSON, nullable=False),
+    # Ids of the documents that they stand in.
+    sa.Column("documents", sa.JSON, nullable=False),
+    sa.Index("reveals_by_corpus", "corpus", "revealed_at"),
 )
 
 answers = sa.Table(

@@ -8,10 +8,11 @@ from headwater.ledger.erasures import Erasures
 from headwater.ledger.leases import Leases
 from headwater.ledger.migrate import upgrade
 from headwater.ledger.releases import Releases
+from headwater.ledger.reveals import Reveals
 
 
-class Ledger(Releases, Answers, Leases, Erasures):
-    """Releases, answers, leases and erasures of all corpora, in SQLite or PostgreSQL.
+class Ledger(Releases, Answers, Leases, Erasures, Reveals):
+    """Releases, answers, leases, erasures and reveals of all corpora, in SQLite or PostgreSQL.
 
     Safe to use from several threads and processes.
     """

@@ -28,7 +28,7 @@ from headwater.pool import WorkerFailure, WorkerPool
 from headwater.types import ParsedDocument
 
 DEFAULT_POLICY = ParsePolicy()
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Part of the stage's fingerprint; raise it when the same bytes would parse to something else."""
 
 
@@ -40,7 +40,8 @@ def sentence_pipeline(policy: ParsePolicy = DEFAULT_POLICY) -> str:
 def prepare_worker(policy: ParsePolicy = DEFAULT_POLICY) -> None:
     """Import every parser and set the sentence pipeline: what a worker process does before its memory limit is set.
 
-    For processes that do nothing but parse: it silences warnings and logs, and hides torch.
+    For processes that do nothing but parse: it silences warnings, logs and the error output, hides torch, and takes
+    away the right to write files.
 
     Raises:
         ConfigError: ``policy.sentence_model`` is not installed.
@@ -52,14 +53,19 @@ def prepare_worker(policy: ParsePolicy = DEFAULT_POLICY) -> None:
     logging.disable(logging.WARNING)  # parsers warn about, and sometimes quote, what they read
     install_pipeline(policy.sentence_model)
     import charset_normalizer  # noqa: F401
+    import lxml.html  # noqa: F401
     import markdown_it  # noqa: F401
     import olefile  # type: ignore[import-untyped]  # noqa: F401
     import openpyxl  # type: ignore[import-untyped]  # noqa: F401
     import pypdfium2  # noqa: F401
-    import unstructured.partition.docx
-    import unstructured.partition.html
-    import unstructured.partition.pptx
+    import trafilatura  # noqa: F401
     import unstructured.partition.text  # noqa: F401
+    import xlrd  # type: ignore[import-untyped]  # noqa: F401
+
+    from headwater.parsing import formats  # noqa: F401
+    from headwater.parsing.confine import confine_process
+
+    confine_process()
 
 
 def parse_in_process(data: bytes, name: str, policy: ParsePolicy = DEFAULT_POLICY) -> ParsedDocument:
@@ -82,6 +88,23 @@ def parse_in_process(data: bytes, name: str, policy: ParsePolicy = DEFAULT_POLIC
         raise ParseError(f"the parser failed ({type(error).__name__}); the file may be damaged") from error
 
 
+def parse_confined(data: bytes, name: str, policy: ParsePolicy = DEFAULT_POLICY) -> ParsedDocument:
+    """Parse like :func:`parse_in_process`, without network, writing and other programs; for the workers of a pool.
+
+    A document that uses up ``policy.cpu_seconds`` ends the process.
+
+    Raises:
+        ParseError: or one of its subclasses; with the code ``forbidden`` for a document that asked for any of these.
+        ConfigError: ``policy.sentence_model`` is not installed.
+    """
+    from headwater.parsing.confine import one_document
+
+    install_pipeline(policy.sentence_model)
+    with one_document(policy):
+        return parse_in_process(data, name, policy)
+    raise AssertionError  # one_document raises what it swallows
+
+
 def parse_batch(
     rows: list[tuple[bytes, str]], policy: ParsePolicy = DEFAULT_POLICY
 ) -> list[ParsedDocument | ParseError]:
@@ -89,7 +112,7 @@ def parse_batch(
     results: list[ParsedDocument | ParseError] = []
     for data, name in rows:
         try:
-            results.append(parse_in_process(data, name, policy))
+            results.append(parse_confined(data, name, policy))
         except ParseError as error:
             results.append(error.with_traceback(None))
     return results
@@ -99,7 +122,9 @@ def failure_error(failure: WorkerFailure, policy: ParsePolicy = DEFAULT_POLICY) 
     """Return the error of a document whose worker failed: the limit it broke, or the crash."""
     if failure.kind == "timeout":
         return ParseLimitExceeded(
-            f"parsing took longer than parse.timeout_seconds allows ({policy.timeout_seconds:g})", "timeout"
+            f"parsing took longer than parse.timeout_seconds ({policy.timeout_seconds:g}) or parse.cpu_seconds"
+            f" ({policy.cpu_seconds:g}) allows",
+            "timeout",
         )
     if failure.kind == "memory":
         return ParseLimitExceeded("parsing took more memory than parse.memory_mb allows", "out_of_memory")
@@ -177,23 +202,29 @@ def _check_size(data: bytes, policy: ParsePolicy) -> None:
 def _parse(data: bytes, name: str, policy: ParsePolicy) -> ParsedDocument:
     from headwater.parsing.blocks import build, title_of
     from headwater.parsing.detect import detect
-    from headwater.parsing.formats import READERS
-    from headwater.parsing.office import too_many_pages
+    from headwater.parsing.formats import reader_of
+    from headwater.parsing.limits import too_many_pages
+    from headwater.parsing.unlock import unlocked
 
     _check_size(data, policy)
-    found = detect(data, name)
-    reader = READERS.get(found.content_type)
+    opened = unlocked(data, policy)
+    _check_size(opened, policy)
+    found = detect(opened, name)
+    reader = reader_of(found.content_type, policy)
     if reader is None:
         raise UnsupportedFormat(f"no parser for {found.content_type}")
     install_pipeline(policy.sentence_model)
-    blocks, stated = reader(data, found.text or "", policy)
+    blocks, stated = reader(opened, found.text or "", policy)
+    notes = [*found.notes, *stated.get("notes", [])]
+    if opened is not data:
+        notes.append("the file was encrypted")
     metadata: dict[str, Any] = {
         "title": title_of(stated.get("title"), blocks) or PurePosixPath(name).stem or None,
         "content_type": found.content_type,
         "pages": None,
         "parser": f"headwater {CODE_VERSION}",
         **{key: value for key, value in stated.items() if key not in ("title", "notes")},
-        "notes": [*found.notes, *stated.get("notes", [])],
+        "notes": notes,
     }
     document = build(blocks, metadata)
     if not document.elements:

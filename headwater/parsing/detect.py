@@ -21,16 +21,34 @@ PLAIN = "text/plain"
 CSV = "text/csv"
 TSV = "text/tab-separated-values"
 EMAIL = "message/rfc822"
+MSG = "application/vnd.ms-outlook"
+DOC = "application/msword"
+PPT = "application/vnd.ms-powerpoint"
+XLS = "application/vnd.ms-excel"
+RTF = "application/rtf"
+EPUB = "application/epub+zip"
+ORG = "text/x-org"
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+XML = "application/xml"
+OPENDOCUMENT = tuple(
+    f"application/vnd.oasis.opendocument.{kind}{template}"
+    for kind in ("text", "spreadsheet", "presentation")
+    for template in ("", "-template")
+)
+PICTURES = ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/webp")
 
 _BY_EXTENSION = {
     ".pdf": PDF, ".docx": DOCX, ".docm": DOCX, ".dotx": DOCX, ".pptx": PPTX, ".pptm": PPTX, ".ppsx": PPTX,
     ".xlsx": XLSX, ".xlsm": XLSX, ".html": HTML, ".htm": HTML, ".xhtml": HTML, ".md": MARKDOWN,
     ".markdown": MARKDOWN, ".mdx": MARKDOWN, ".txt": PLAIN, ".text": PLAIN, ".log": PLAIN, ".rst": PLAIN,
-    ".org": PLAIN, ".csv": CSV, ".tsv": TSV, ".tab": TSV, ".eml": EMAIL, ".json": "application/json",
-    ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson", ".xml": "application/xml",
-    ".xsl": "application/xml", ".rtf": "application/rtf", ".doc": "application/msword",
-    ".xls": "application/vnd.ms-excel", ".ppt": "application/vnd.ms-powerpoint", ".msg": "application/vnd.ms-outlook",
-    ".odt": "application/vnd.oasis.opendocument.text", ".epub": "application/epub+zip",
+    ".org": ORG, ".csv": CSV, ".tsv": TSV, ".tab": TSV, ".eml": EMAIL, ".json": JSON,
+    ".ndjson": NDJSON, ".jsonl": NDJSON, ".xml": XML,
+    ".xsl": XML, ".rtf": RTF, ".doc": DOC,
+    ".xls": XLS, ".ppt": PPT, ".msg": MSG,
+    ".odt": OPENDOCUMENT[0], ".ott": OPENDOCUMENT[1], ".ods": OPENDOCUMENT[2], ".odp": OPENDOCUMENT[4], ".epub": EPUB,
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff", ".tiff": "image/tiff",
+    ".bmp": "image/bmp", ".webp": "image/webp", ".gif": "image/gif", ".zip": "application/zip",
 }  # fmt: skip
 _ARCHIVES = (DOCX, PPTX, XLSX)
 _PARTS = (("word/document.xml", DOCX), ("ppt/presentation.xml", PPTX), ("xl/workbook.xml", XLSX))
@@ -42,14 +60,14 @@ _OFFICE_PARTS = (
 )
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_STREAMS = (
-    ("WordDocument", "application/msword"),
-    ("Workbook", "application/vnd.ms-excel"),
-    ("Book", "application/vnd.ms-excel"),
-    ("PowerPoint Document", "application/vnd.ms-powerpoint"),
-    ("__properties_version1.0", "application/vnd.ms-outlook"),
+    ("WordDocument", DOC),
+    ("Workbook", XLS),
+    ("Book", XLS),
+    ("PowerPoint Document", PPT),
+    ("__properties_version1.0", MSG),
 )
 _MAGIC = (
-    (b"{\\rtf", "application/rtf"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"),
+    (b"{\\rtf", RTF), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"), (b"BM", "image/bmp"),
     (b"ID3", "audio/mpeg"), (b"\x1f\x8b", "application/gzip"), (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!\x1a\x07", "application/vnd.rar"), (b"OggS", "audio/ogg"), (b"RIFF", "application/riff"),
@@ -117,9 +135,11 @@ def _binary_type(data: bytes, claimed: str | None) -> str | None:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _archive_type(data, claimed)
     if head.startswith(_OLE):
-        return _compound_type(data)
+        return compound_type(data)
     if not looks_binary(data):
         return _MAGIC[0][1] if head.startswith(_MAGIC[0][0]) else None
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "image/webp"
     for magic, content_type in _MAGIC:
         if head.startswith(magic):
             return content_type
@@ -148,13 +168,16 @@ def _archive_type(data: bytes, claimed: str | None) -> str:
     return claimed if claimed in _ARCHIVES and "[Content_Types].xml" in names else "application/zip"
 
 
-def _compound_type(data: bytes) -> str:
+def compound_type(data: bytes) -> str:
+    """Return the content type of a compound file (MS-CFB); raises as :func:`detect` does."""
     import olefile  # type: ignore[import-untyped]
 
     try:
         with olefile.OleFileIO(io.BytesIO(data)) as compound:
             if compound.exists("EncryptedPackage"):
-                raise EncryptedDocument("the Office document needs a password; store a copy without one")
+                raise EncryptedDocument(
+                    "the Office document is encrypted in a way that can't be read; store a plain copy"
+                )
             for stream, content_type in _OLE_STREAMS:
                 if compound.exists(stream):
                     return content_type
@@ -172,10 +195,8 @@ def _text_type(text: str, claimed: str | None) -> str:
     if claimed == EMAIL or (claimed in (None, PLAIN) and _is_mail(head)):
         return EMAIL
     if _XML_START.match(head):
-        return "application/xml"
-    if claimed is not None and claimed.startswith(
-        ("text/", "application/json", "application/x-ndjson", "application/xml")
-    ):
+        return XML
+    if claimed is not None and claimed.startswith(("text/", JSON, NDJSON, XML)):
         return claimed
     if claimed is None and _HTML_FRAGMENT.match(head):
         return HTML

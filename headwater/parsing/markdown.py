@@ -19,6 +19,7 @@ import yaml
 
 from headwater.parsing.blocks import Block
 from headwater.parsing.html import html_blocks
+from headwater.parsing.metadata import date_of, people_of, words_of
 
 _YAML_BLOCK = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _TOML_BLOCK = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -48,25 +49,63 @@ class _NoAliasLoader(yaml.SafeLoader):
 
 
 def markdown_blocks(text: str) -> tuple[list[Block], dict[str, Any]]:
-    """Return the blocks, and the front matter as ``front_matter`` with its title, author and date lifted out."""
+    """Return the blocks, and the front matter as ``front_matter`` with what is known by name lifted out.
+
+    ``front_matter`` is flat: nested keys are joined with dots, values are text, numbers and booleans; a list of those
+    becomes one text with commas. ``title``, ``authors``, ``date``, ``modified``, ``language`` and ``keywords`` are
+    filled from the usual keys (Jekyll's, Hugo's, Docusaurus's, Pandoc's).
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     metadata: dict[str, Any] = {}
     front_matter, body, note = split_front_matter(text)
     if front_matter:
-        metadata["front_matter"] = front_matter
-        for key, names in (
-            ("title", ("title",)),
-            ("author", ("author", "authors")),
-            ("date", ("date", "published")),
-            ("language", ("lang", "language")),
-        ):
-            value = next((front_matter[name] for name in names if front_matter.get(name)), None)
-            if isinstance(value, (str, int, float)):
-                metadata[key] = str(value)
+        metadata = {"front_matter": _flat(front_matter), **_known_fields(front_matter)}
     if note:
         metadata["notes"] = [note]
     blocks, _ = html_blocks(_renderer().render(_HEADING_ID.sub(r"\1", body)), keep_furniture=True)
     return blocks, metadata
+
+
+def _known_fields(front_matter: Mapping[str, Any]) -> dict[str, Any]:
+    lower = {key.lower(): value for key, value in front_matter.items() if value not in (None, "", [], {})}
+
+    def first(*names: str) -> Any:
+        return next((lower[name] for name in names if name in lower), None)
+
+    authors = first("authors", "author")
+    if isinstance(authors, list):  # Docusaurus and Pandoc write people as mappings with a name
+        authors = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in authors]
+    elif isinstance(authors, Mapping):
+        authors = authors.get("name")
+    title, language = first("title"), first("lang", "language")
+    fields = {
+        "title": str(title) if isinstance(title, (str, int, float)) else None,
+        "authors": people_of(authors),
+        "date": date_of(first("date", "published", "created")),
+        "modified": date_of(first("modified", "updated", "lastmod", "last_modified", "last_updated")),
+        "language": language if isinstance(language, str) else None,
+        "keywords": words_of([*_listed(first("keywords")), *_listed(first("tags"))]),
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    flat: dict[str, str | int | float | bool] = {}
+    for key, entry in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(entry, Mapping):
+            flat.update(_flat(entry, f"{name}."))
+        elif isinstance(entry, list):
+            simple = [str(item) for item in entry if isinstance(item, (str, int, float))]
+            if simple:
+                flat[name] = ", ".join(simple)
+        elif entry is not None:
+            flat[name] = entry
+    return flat
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str, str | None]:

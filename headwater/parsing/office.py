@@ -1,6 +1,6 @@
 """Word, PowerPoint and Excel.
 
-Documents and presentations go through unstructured. Workbooks are read with openpyxl: unstructured reads them
+Documents and presentations are walked over as XML. Workbooks are read with openpyxl: unstructured reads them
 through pandas, which turns cells that say ``NA`` or ``null`` into nothing and takes six times as long.
 """
 
@@ -9,62 +9,36 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from typing import Any
 
 from lxml import etree
 
-from headwater.errors import ParseLimitExceeded
 from headwater.parsing.blocks import Block
-from headwater.parsing.partition import NO_LANGUAGE_DETECTION, blocks_of, classify
+from headwater.parsing.docx import docx_tree_blocks
+from headwater.parsing.limits import too_many_pages
+from headwater.parsing.metadata import date_of, people_of, words_of
+from headwater.parsing.partition import classify
+from headwater.parsing.pptx import pptx_tree_blocks
 from headwater.parsing.tables import markdown_table
 from headwater.policies import ParsePolicy
 
 _CORE = "docProps/core.xml"
 _DC = "{http://purl.org/dc/elements/1.1/}"
+_CP = "{http://schemas.openxmlformats.org/package/2006/metadata/core-properties}"
 _TERMS = "{http://purl.org/dc/terms/}"
-_SLIDE = re.compile(r"ppt/slides/slide\d+\.xml")
 _DEFAULT_SHEET = re.compile(r"sheet ?\d*", re.IGNORECASE)
 
 
 def docx_blocks(data: bytes, policy: ParsePolicy) -> tuple[list[Block], dict[str, Any]]:
     """Return a Word document's blocks; pages only where Word recorded its page breaks; running headers once each."""
-    from unstructured.partition.docx import partition_docx
-
-    elements = partition_docx(file=io.BytesIO(data), languages=NO_LANGUAGE_DETECTION)
-    return list(_running_text_once(blocks_of(elements))), core_properties(data)
-
-
-def _running_text_once(blocks: Iterable[Block]) -> Iterator[Block]:
-    seen: set[str] = set()
-    for block in blocks:
-        if block.kind in ("Header", "Footer"):
-            if block.text in seen:
-                continue
-            seen.add(block.text)
-        yield block
+    return docx_tree_blocks(data), core_properties(data)
 
 
 def pptx_blocks(data: bytes, policy: ParsePolicy) -> tuple[list[Block], dict[str, Any]]:
     """Return a presentation's blocks: a page per slide, speaker notes included, the slide's title as section."""
-    from unstructured.partition.pptx import partition_pptx
-
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        slides = sum(1 for name in archive.namelist() if _SLIDE.fullmatch(name))
-    if slides > policy.max_pages:
-        raise too_many_pages(slides, policy)
-    elements = partition_pptx(file=io.BytesIO(data), include_slide_notes=True, languages=NO_LANGUAGE_DETECTION)
-    blocks = list(blocks_of(elements))
-    titles: dict[int | None, str] = {}
-    for block in blocks:
-        if block.level == 0:
-            titles.setdefault(block.page, " ".join(block.text.split()))
-    for block in blocks:
-        # Outside the title's placeholder unstructured calls every short line a title: those are not headings.
-        if block.level:
-            block.kind, block.level = "Text", None
-        block.section = (titles[block.page],) if block.page in titles else ()
+    blocks, slides = pptx_tree_blocks(data, policy)
     return blocks, {**core_properties(data), "pages": slides}
 
 
@@ -88,8 +62,8 @@ def xlsx_blocks(data: bytes, policy: ParsePolicy) -> tuple[list[Block], dict[str
                 continue
             sheet.reset_dimensions()  # files that state a million empty columns
             section = (sheet.title,)
-            found = list(_sheet_blocks(sheet, page, section))
-            if found and (len(sheets) > 1 or not _DEFAULT_SHEET.fullmatch(sheet.title)):
+            found = list(region_blocks(sheet.iter_rows(values_only=True), page, section))
+            if found and (len(sheets) > 1 or not is_default_sheet(sheet.title)):
                 blocks.append(Block("Title", sheet.title, page, 0, section))
             blocks.extend(found)
     finally:
@@ -97,20 +71,21 @@ def xlsx_blocks(data: bytes, policy: ParsePolicy) -> tuple[list[Block], dict[str
     return blocks, {**core_properties(data), "pages": len(sheets), "notes": notes}
 
 
-def _sheet_blocks(sheet: Any, page: int, section: tuple[str, ...]) -> Iterator[Block]:
+def region_blocks(rows: Iterable[Sequence[Any]], page: int, section: tuple[str, ...]) -> Iterator[Block]:
+    """Yield the blocks of a sheet's rows of values: a table per region between empty rows, single cells as text."""
     region: list[list[str]] = []
-    for row in sheet.iter_rows(values_only=True):
+    for row in rows:
         cells = [_cell(value) for value in row]
         if any(cells):
             region.append(cells)
         elif region:
-            yield from _region_blocks(region, page, section)
+            yield from _region(region, page, section)
             region = []
     if region:
-        yield from _region_blocks(region, page, section)
+        yield from _region(region, page, section)
 
 
-def _region_blocks(rows: list[list[str]], page: int, section: tuple[str, ...]) -> Iterator[Block]:
+def _region(rows: list[list[str]], page: int, section: tuple[str, ...]) -> Iterator[Block]:
     single = [sum(map(bool, row)) == 1 for row in rows]
     first = next((index for index, alone in enumerate(single) if not alone), len(rows))
     last = len(rows) - next((index for index, alone in enumerate(reversed(single)) if not alone), 0)
@@ -122,6 +97,11 @@ def _region_blocks(rows: list[list[str]], page: int, section: tuple[str, ...]) -
     yield Block("Table", markdown_table(rows[first:last]), page, section=section)
     for row in rows[last:]:
         yield Block(classify("".join(row)), "".join(row), page, section=section)
+
+
+def is_default_sheet(name: str) -> bool:
+    """Whether a sheet's name is the program's own, and says nothing."""
+    return _DEFAULT_SHEET.fullmatch(name) is not None
 
 
 def _cell(value: Any) -> str:
@@ -138,15 +118,8 @@ def _cell(value: Any) -> str:
     return str(value).strip()
 
 
-def too_many_pages(pages: int, policy: ParsePolicy) -> ParseLimitExceeded:
-    """Return the error of a document with more pages, slides or sheets than the policy allows."""
-    return ParseLimitExceeded(
-        f"{pages} pages are more than parse.max_pages allows ({policy.max_pages})", "too_many_pages"
-    )
-
-
 def core_properties(data: bytes) -> dict[str, Any]:
-    """Return title, author, date (last modified) and language of an Office file, as far as it states them."""
+    """Return title, authors, dates, language and keywords of an Office file, as far as it states them."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if _CORE not in archive.namelist():
             return {}
@@ -155,10 +128,16 @@ def core_properties(data: bytes) -> dict[str, Any]:
         root = etree.fromstring(source, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError:
         return {}
+
+    def stated(name: str) -> str:
+        return (root.findtext(name) or "").strip()
+
     fields = {
-        "title": f"{_DC}title",
-        "author": f"{_DC}creator",
-        "date": f"{_TERMS}modified",
-        "language": f"{_DC}language",
+        "title": stated(f"{_DC}title"),
+        "authors": people_of(stated(f"{_DC}creator")),
+        "date": date_of(stated(f"{_TERMS}created")),
+        "modified": date_of(stated(f"{_TERMS}modified")),
+        "language": stated(f"{_DC}language"),
+        "keywords": words_of(stated(f"{_CP}keywords")),
     }
-    return {key: value for key, name in fields.items() if (value := (root.findtext(name) or "").strip())}
+    return {key: value for key, value in fields.items() if value}

@@ -14,8 +14,11 @@ from typing import Any
 
 from headwater.errors import CorruptDocument, EmptyDocument, EncryptedDocument
 from headwater.parsing.blocks import MAX_HEADING, Block
-from headwater.parsing.office import too_many_pages
+from headwater.parsing.limits import too_many_pages
+from headwater.parsing.metadata import date_of, people_of, words_of
+from headwater.parsing.ocr import drawn, engine, recognise
 from headwater.parsing.partition import classify
+from headwater.parsing.unlock import locked, passwords
 from headwater.policies import ParsePolicy
 
 _LOCK = threading.Lock()  # PDFium is not thread-safe
@@ -67,24 +70,15 @@ def pdf_blocks(data: bytes, policy: ParsePolicy) -> tuple[list[Block], dict[str,
         CorruptDocument: not a readable PDF.
     """
     import pypdfium2
-    import pypdfium2.raw as pdfium
 
     with _LOCK:
-        try:
-            document = pypdfium2.PdfDocument(data)
-        except pypdfium2.PdfiumError as error:
-            if getattr(error, "err_code", None) == pdfium.FPDF_ERR_PASSWORD:
-                raise EncryptedDocument("the PDF needs a password; store a copy without one") from error
-            if getattr(error, "err_code", None) == pdfium.FPDF_ERR_SECURITY:
-                raise EncryptedDocument(
-                    "the PDF is protected in a way that can't be read; store a copy without it"
-                ) from error
-            raise CorruptDocument("not a readable PDF; save or export the document again") from error
+        document = _open(data, policy)
         try:
             pages = len(document)
             if pages > policy.max_pages:
                 raise too_many_pages(pages, policy)
             paragraphs: list[_Paragraph] = []
+            scans: dict[int, list[Block]] = {}
             empty = unreadable = 0
             for number in range(pages):
                 try:
@@ -92,33 +86,65 @@ def pdf_blocks(data: bytes, policy: ParsePolicy) -> tuple[list[Block], dict[str,
                 except pypdfium2.PdfiumError:
                     unreadable += 1
                     continue
-                empty += not lines
+                if not lines and policy.ocr:
+                    scans[number + 1] = _recognised(document, number, policy)
+                empty += not lines and not scans.get(number + 1)
                 paragraphs.extend(_paragraphs(lines, number + 1))
             metadata = _metadata(document)
         finally:
             document.close()
     if unreadable == pages:
         raise CorruptDocument("no page of the PDF can be read; save or export the document again")
-    if not paragraphs:
+    if not paragraphs and not any(scans.values()):
         raise EmptyDocument("the PDF has no text layer; run optical character recognition over it", "no_text_layer")
     notes = [f"{empty} of {pages} pages hold no text"] if empty else []
     notes += [f"{unreadable} of {pages} pages can't be read"] if unreadable else []
-    return list(_blocks(paragraphs)), {**metadata, "pages": pages, "notes": notes}
+    read = sum(bool(found) for found in scans.values())
+    notes += [f"{read} of {pages} pages were read with OCR"] if read else []
+    blocks = [*_blocks(paragraphs), *(block for found in scans.values() for block in found)]
+    if read:
+        blocks.sort(key=lambda block: block.page or 0)  # stable: pages in order, and the order within a page kept
+        metadata["ocr"] = engine()
+    return blocks, {**metadata, "pages": pages, "notes": notes}
+
+
+def _recognised(document: Any, number: int, policy: ParsePolicy) -> list[Block]:
+    page = document[number]
+    try:
+        picture = drawn(page, policy)
+    finally:
+        page.close()
+    return recognise(picture, policy, number + 1)
+
+
+def _open(data: bytes, policy: ParsePolicy) -> Any:
+    import pypdfium2
+    import pypdfium2.raw as pdfium
+
+    for password in (None, *passwords(policy)):
+        try:
+            return pypdfium2.PdfDocument(data, password=password)
+        except pypdfium2.PdfiumError as error:
+            code = getattr(error, "err_code", None)
+            if code == pdfium.FPDF_ERR_SECURITY:
+                raise EncryptedDocument(
+                    "the PDF is protected in a way that can't be read; store a copy without it"
+                ) from error
+            if code != pdfium.FPDF_ERR_PASSWORD:
+                raise CorruptDocument("not a readable PDF; save or export the document again") from error
+    raise locked("the PDF", policy)
 
 
 def _metadata(document: Any) -> dict[str, Any]:
     stated = document.get_metadata_dict(skip_empty=True)
     result = {
         "title": stated.get("Title"),
-        "author": stated.get("Author"),
-        "date": _date(stated.get("ModDate") or stated.get("CreationDate") or ""),
+        "authors": people_of(stated.get("Author")),
+        "date": date_of(stated.get("CreationDate")),
+        "modified": date_of(stated.get("ModDate")),
+        "keywords": words_of(stated.get("Keywords")),
     }
     return {key: value for key, value in result.items() if value}
-
-
-def _date(value: str) -> str | None:
-    match = re.match(r"(?:D:)?(\d{4})(\d{2})(\d{2})", value)  # ISO 32000-1, 7.9.4
-    return "-".join(match.groups()) if match else None
 
 
 def _lines(document: Any, number: int) -> list[_Line]:
@@ -187,7 +213,7 @@ def _blocks(paragraphs: list[_Paragraph]) -> Iterator[Block]:
     for paragraph in paragraphs:
         for line in paragraph.lines:
             weights[round(line.size * 2) / 2] += len(line.text)
-    body = weights.most_common(1)[0][0]
+    body = weights.most_common(1)[0][0] if weights else 0.0
     larger = sorted((size for size in weights if body and size > _LARGER * body), reverse=True)
     for paragraph in paragraphs:
         text = paragraph.text

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from headwater.parsing.blocks import Block
+from headwater.parsing.metadata import date_of, people_of, words_of
 from headwater.parsing.partition import classify
 
+_ORG_HEADING = re.compile(r"(\*+)[ \t]+(?:(?:TODO|DONE)[ \t]+)?(.*?)(?:[ \t]+:[\w@:]+:)?[ \t]*$")
+_ORG_KEYWORD = re.compile(r"#\+(\w+):?(.*)$")
+_ORG_LINK = re.compile(r"\[\[([^\]\[]+)\](?:\[([^\]\[]+)\])?\]")
 _BLANK = re.compile(r"\n[ \t]*\n")
 _ITEM = re.compile(r"[ \t]*(?:[-*+\u2022\u2023\u25aa\u25e6\u2013\u2014\u00b7]|\(?\d{1,3}[.)]|\(?[a-z][.)])[ \t]+\S")
 _BULLET = re.compile(r"[ \t]*[-*+\u2022\u2023\u25aa\u25e6\u2013\u2014\u00b7][ \t]+")
@@ -49,6 +54,33 @@ def plain_blocks(text: str, headings: bool = True) -> list[Block]:
         else:
             blocks.append(Block(classify(piece), piece))
     return blocks
+
+
+def org_blocks(text: str) -> tuple[list[Block], dict[str, Any]]:
+    """Return the blocks of an Org file: its outline as headings, its keywords (``#+TITLE:``) as metadata."""
+    stated: dict[str, str] = {}
+    blocks: list[Block] = []
+    gathered: list[str] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        heading, keyword = _ORG_HEADING.match(line), _ORG_KEYWORD.match(line)
+        if heading:
+            blocks.extend(plain_blocks("\n".join(gathered), headings=False))
+            gathered = []
+            blocks.append(Block("Title", heading[2], level=len(heading[1]) - 1))
+        elif keyword:
+            if keyword[2].strip():
+                stated.setdefault(keyword[1].lower(), keyword[2].strip())
+        else:
+            gathered.append(_ORG_LINK.sub(lambda match: match[2] or match[1], line))
+    blocks.extend(plain_blocks("\n".join(gathered), headings=False))
+    fields = {
+        "title": stated.get("title"),
+        "authors": people_of(stated.get("author")),
+        "date": date_of(stated.get("date", "").strip("<>[]")),
+        "language": stated.get("language"),
+        "keywords": words_of(stated.get("keywords")),
+    }
+    return blocks, {key: value for key, value in fields.items() if value}
 
 
 def _take_underlined(lines: list[str], marks: list[str], found: list[tuple[str, int | None]]) -> list[str]:

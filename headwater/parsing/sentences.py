@@ -59,7 +59,7 @@ class _RuleDocument:
     def __iter__(self) -> Iterator[_Token]:
         for match in _WORD.finditer(self._text):
             word = match[0]
-            yield _Token(word, _is_verb(word))
+            yield _Token(word, is_verb(word))
 
     @property
     def sents(self) -> Iterator[_Sentence]:
@@ -68,7 +68,8 @@ class _RuleDocument:
                 yield _Sentence(match[0].strip())
 
 
-def _is_verb(word: str) -> bool:
+def is_verb(word: str) -> bool:
+    """Whether a word of an English sentence is, by its form, a verb."""
     # -ed and -ing forms count in lower case only: "Pricing" opens a heading, "pricing it" is a verb.
     if word.lower() in _VERBS:
         return True
@@ -86,6 +87,11 @@ class RulePipeline:
 
 
 _active: str | None = None
+
+
+def active_pipeline() -> str | None:
+    """Return the name of the installed pipeline, None before :func:`install_pipeline`."""
+    return _active
 
 
 def pipeline_name(sentence_model: str | None) -> str:

@@ -1,121 +1,168 @@
-"""Personal data: found by Presidio's recognisers, replaced before anything is chunked.
+"""Personal data: found by Presidio's recognisers and a model of names, dealt with before anything is chunked.
 
-In: texts. Out: one list of spans per text (:func:`find_pii`), or the texts with those spans replaced
-(:func:`anonymize`). Patterns with checksums need no model; names and places are found only where a trained spaCy
-pipeline is installed (:func:`nlp_pipeline` says which one is in use). Nothing is ever downloaded.
+In: texts. Out: one list of spans per text (:func:`find_pii`), or the texts as the policy wants them
+(:func:`anonymize`). Structured entities are found by patterns and checksums; names of people, places and organisations
+by the bundled model, or by the one that the policy names (:func:`nlp_pipeline` says which is in use). Nothing is ever
+downloaded.
 
 Values never leave this package: errors and logs hold entity names and counts, and a replacement does not keep what
-it replaced.
+it replaced. ``encrypt`` writes a token that :func:`reveal` opens for who has the key.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 
 from headwater.edits import Edit, apply_edits
 from headwater.errors import RowError
 from headwater.policies import PrivacyPolicy
-from headwater.privacy.pieces import MODEL_PIECE, PATTERN_PIECE, Piece, split
-from headwater.privacy.pipeline import find_pipeline
+from headwater.privacy.actions import TOKEN, Writer, key_fingerprint, reveal
+from headwater.privacy.engine import readable
+from headwater.privacy.entities import NAMES, action_for, chosen_entities
+from headwater.privacy.finders import find_names, finder_of
 from headwater.privacy.spans import drop_cut_links, drop_identifiers, mask_placeholders, resolve
 from headwater.types import AnonymizedText, PiiSpan, Replacement
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 REASONS: dict[str, tuple[str, str]] = {
     "privacy_failed": (
         "The search for personal data failed on this document, so it was kept out of the index.",
         "See the error for what failed. Change the document, or report the error with the Presidio and spaCy versions.",
     ),
+    "personal_data": (
+        "The document holds personal data of a kind that this collection does not accept.",
+        "Take out what the message names and upload the document again, or ask the people who run this system.",
+    ),
 }
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-__all__ = ["CODE_VERSION", "REASONS", "anonymize", "find_pii", "leak_scan", "nlp_pipeline"]
+__all__ = [
+    "CODE_VERSION",
+    "REASONS",
+    "TOKEN",
+    "Writer",
+    "anonymize",
+    "find_names",
+    "find_pii",
+    "key_fingerprint",
+    "leak_scan",
+    "names_left",
+    "nlp_pipeline",
+    "reveal",
+]
 
 
 def nlp_pipeline(policy: PrivacyPolicy) -> str:
-    """Return what finds names and places, such as ``en_core_web_lg 3.8.0``, or ``none: patterns only``.
+    """Return what finds names, such as ``bundled 3f2a...`` or ``en_core_web_lg 3.8.0``, or ``none: patterns only``.
 
-    Cheap: nothing is imported or loaded. Raises ``ConfigError`` when ``policy.spacy_model`` is not installed.
+    Cheap: nothing is imported or loaded. Raises ``ConfigError`` when a model that the policy names is not installed.
     """
-    pipeline = find_pipeline(policy.language, policy.spacy_model)
-    return pipeline.label if pipeline else "none: patterns only"
+    finder = finder_of(policy)
+    return finder.label if finder else "none: patterns only"
 
 
-def find_pii(texts: Sequence[str], policy: PrivacyPolicy = PrivacyPolicy()) -> list[list[PiiSpan]]:
-    """Return the personal data of each text, in order of position and without overlaps.
+def find_pii(
+    texts: Sequence[str],
+    policy: PrivacyPolicy = PrivacyPolicy(),
+    *,
+    names: Sequence[Sequence[PiiSpan]] | None = None,
+) -> list[list[PiiSpan]]:
+    """Return the personal data of each text, in order of position and without overlaps, also what the policy keeps.
 
-    Where findings overlap, the higher score wins, then the longer span; what a loser covered beyond the winner stays
-    a finding of its own, so no character that any recogniser pointed at is lost.
+    ``names`` are the names of each text where they were found before (:func:`find_names`). Where findings overlap,
+    what is kept loses to what is not, then the higher score wins, then the longer span; what a loser covered beyond
+    the winner stays a finding of its own, so no character that any recogniser pointed at is lost.
 
     Long texts are analysed in pieces that overlap, so no entity shorter than ``pieces.MARGIN`` is cut.
 
-    Raises ``ConfigError`` for an entity, language or spaCy pipeline that is not available, ``RowError``
-    (``privacy_failed``) when a recogniser fails; its message holds no text.
+    Raises ``ConfigError`` for a language or model that is not available, ``RowError`` (``privacy_failed``) when a
+    recogniser fails; its message holds no text.
     """
-    from headwater.privacy.engine import load_engine, nothing_in
+    from headwater.privacy.engine import load_engine
 
-    engine = load_engine(policy.language, policy.spacy_model)
-    entities = engine.choose(policy.entities)
-    found: list[list[PiiSpan]] = [[] for _ in texts]
-    if not entities:
-        return found
-    may_skip = engine.may_skip(entities)
-    # Lone surrogates are not text to spaCy; a replacement character keeps all offsets.
-    readable = [_SURROGATES.sub("\ufffd", text) for text in texts]
-    work: list[tuple[int, Piece]] = []
-    for row, text in enumerate(readable):
-        for piece in split(text, MODEL_PIECE if engine.has_model else PATTERN_PIECE):
-            if not (may_skip and nothing_in(text, piece.core_start, piece.end)):
-                work.append((row, piece))
+    clean = [readable(text) for text in texts]
+    engine = load_engine(policy)
+    given = find_names(clean, policy) if names is None else names
     try:
-        results = engine.analyze([readable[row][piece.start : piece.end] for row, piece in work], entities, policy)
-        for (row, piece), spans in zip(work, results, strict=True):
-            for span in spans:
-                start = span.start + piece.start
-                if piece.core_start <= start < piece.core_end:
-                    found[row].append(PiiSpan(start, span.end + piece.start, span.entity, span.score))
+        found = [engine.find(text, spans) for text, spans in zip(clean, given, strict=True)]
     except Exception as error:
         # Presidio and spaCy quote the text in their messages, so neither message nor traceback may go on.
         message = f"The personal data search failed with {type(error).__name__}; the text was not changed or stored."
         raise RowError(message, code="privacy_failed") from None
     if policy.keep_identifiers:
-        found = [drop_identifiers(text, spans) for text, spans in zip(readable, found, strict=True)]
-    return [resolve(text, spans) for text, spans in zip(readable, found, strict=True)]
+        found = [drop_identifiers(text, spans) for text, spans in zip(clean, found, strict=True)]
+    kept = _kept(policy)
+    return [resolve(text, spans, kept) for text, spans in zip(clean, found, strict=True)]
 
 
-def anonymize(texts: Sequence[str], policy: PrivacyPolicy = PrivacyPolicy()) -> list[AnonymizedText]:
-    """Return each text with its personal data replaced by Presidio's ``replace`` or ``mask`` operator.
+def _kept(policy: PrivacyPolicy) -> frozenset[str]:
+    """Return the entities that the policy leaves in the text."""
+    entities = chosen_entities(policy.entities, policy.countries, policy.own_entities)
+    chosen = (policy.actions, policy.default_action, policy.profile)
+    return frozenset(entity for entity in entities if action_for(entity, *chosen) == "keep")
 
-    ``replacements`` are spans of the original; applying them as edits to the original gives ``text``. With
-    ``policy.enabled`` False the texts come back as they are. Raises what :func:`find_pii` raises.
+
+def anonymize(
+    texts: Sequence[str],
+    policy: PrivacyPolicy = PrivacyPolicy(),
+    *,
+    corpus: str = "",
+    names: Sequence[Sequence[PiiSpan]] | None = None,
+) -> list[AnonymizedText]:
+    """Return each text with its personal data dealt with as the policy says.
+
+    ``replacements`` are spans of the original; applying them as edits to the original gives ``text``. ``found`` counts
+    the findings by entity, also those that were kept. A text with a finding whose action is ``reject_document`` comes
+    back empty, with the entities in ``rejected``. ``corpus`` is whose keys are used. With ``policy.enabled`` False the
+    texts come back as they are. Raises what :func:`find_pii` raises, and ``ConfigError`` without a key that is needed.
     """
     if not policy.enabled:
         return [AnonymizedText(text, ()) for text in texts]
-    from headwater.privacy.engine import operate
+    writer = Writer(policy, corpus)
+    return [
+        _deal_with(text, spans, writer) for text, spans in zip(texts, find_pii(texts, policy, names=names), strict=True)
+    ]
 
-    result = []
-    for text, spans in zip(texts, find_pii(texts, policy), strict=True):
-        edits = [
-            Edit(span.start, span.end, operate(policy.action, text[span.start : span.end], span.entity))
-            for span in spans
-        ]
-        replacements = tuple(
-            Replacement(edit.start, edit.end, edit.replacement, span.entity)
-            for edit, span in zip(edits, spans, strict=True)
-        )
-        result.append(AnonymizedText(apply_edits(text, edits), replacements))
-    return result
+
+def _deal_with(text: str, spans: Sequence[PiiSpan], writer: Writer) -> AnonymizedText:
+    found = dict(sorted(Counter(span.entity for span in spans).items()))
+    rejected = tuple(entity for entity in found if writer.action(entity) == "reject_document")
+    if rejected:
+        return AnonymizedText("", (), found, rejected)
+    replacements = tuple(
+        Replacement(span.start, span.end, writer.write(text[span.start : span.end], span.entity), span.entity)
+        for span in spans
+        if writer.action(span.entity) != "keep"
+    )
+    edits = [Edit(item.start, item.end, item.text) for item in replacements]
+    return AnonymizedText(apply_edits(text, edits), replacements, found)
 
 
 def leak_scan(texts: Sequence[str], policy: PrivacyPolicy = PrivacyPolicy()) -> list[list[PiiSpan]]:
-    """Return the personal data left in chunks of anonymised texts: :func:`find_pii` blind to placeholders.
+    """Return the structured personal data left in chunks of anonymised texts, blind to what stands for findings.
 
-    A chunk may begin inside a link that was too long for one, so its first word counts as a link if it looks like one.
+    Names are left out: a model reads a chunk otherwise than its document, so what it finds there is no sure leak. So is
+    what the policy keeps. A chunk may begin inside a link that was too long for one, so its first word counts as a
+    link if it looks like one.
     """
-    found = find_pii([mask_placeholders(text) for text in texts], policy)
+    found = find_pii([mask_placeholders(text) for text in texts], policy, names=[()] * len(texts))
     if policy.keep_identifiers:
         found = [drop_cut_links(text, spans) for text, spans in zip(texts, found, strict=True)]
-    return found
+    kept = _kept(policy) - (NAMES & policy.own_entities)
+    return [[span for span in spans if span.entity not in kept] for spans in found]
+
+
+def names_left(texts: Sequence[str], policy: PrivacyPolicy = PrivacyPolicy()) -> list[int]:
+    """Return how many names of people are left in each text, of those that the policy takes out of it.
+
+    What :func:`leak_scan` leaves out. Raises what :func:`find_names` raises.
+    """
+    if "PERSON" in _kept(policy):
+        return [0] * len(texts)
+    allowed = frozenset(policy.allow)
+    found = find_names([mask_placeholders(readable(text)) for text in texts], policy)
+    return [
+        sum(span.entity == "PERSON" and text[span.start : span.end] not in allowed for span in spans)
+        for text, spans in zip(texts, found, strict=True)
+    ]

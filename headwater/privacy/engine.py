@@ -1,107 +1,102 @@
-"""The Presidio engine of a language, made once per process. Imports Presidio and spaCy at the first call only."""
+"""The Presidio engine of a policy, made once per process. Imports Presidio and spaCy at the first call only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import regex  # type: ignore[import-untyped]
 
 from headwater.policies import PrivacyPolicy
-from headwater.privacy.entities import choose_entities
-from headwater.privacy.pipeline import find_pipeline
+from headwater.privacy.entities import chosen_entities
+from headwater.privacy.pieces import PATTERN_PIECE, Piece, split
 from headwater.types import PiiSpan
 
 if TYPE_CHECKING:
     from headwater.privacy.presidio import Recognition
+    from headwater.privacy.triggers import Windows
+
+# Lone surrogates are not text to anything here; a replacement character keeps all offsets.
+_SURROGATES = regex.compile("[\ud800-\udfff]")
 
 
-# Every match of the recognisers of these entities holds one of: a digit, an at sign, two colons in a row, or two
-# groups of hexadecimal letters that each end in a separator (addresses without any digit). A text without them holds
-# none of these entities. Tested with strings generated from the recognisers' own patterns.
-SKIPPABLE = frozenset(
-    {
-        "CREDIT_CARD",
-        "CRYPTO",
-        "DATE_TIME",
-        "EMAIL_ADDRESS",
-        "IBAN_CODE",
-        "IP_ADDRESS",
-        "MAC_ADDRESS",
-        "MEDICAL_LICENSE",
-        "PHONE_NUMBER",
-        "UK_NHS",
-        "US_BANK_NUMBER",
-        "US_DRIVER_LICENSE",
-        "US_ITIN",
-        "US_PASSPORT",
-        "US_SSN",
-        "UUID",
-    }
-)
-# The `regex` module, as in Presidio: both then agree on what a Unicode digit is.
-TRIGGER = regex.compile(r"\d|@|::|[a-f]{1,4}[:.-][a-f]{1,4}[:.-]", regex.IGNORECASE)
+def readable(text: str) -> str:
+    """Return ``text`` without lone surrogates, every character in its place."""
+    return str(_SURROGATES.sub("\ufffd", text))
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Presidio for one language, with or without a trained spaCy pipeline."""
+    """Presidio for one policy."""
 
     recognition: Recognition
-    language: str
-    has_model: bool
+    policy: PrivacyPolicy
+    allowed: Any
 
-    def choose(self, wanted: Sequence[str] | None) -> list[str]:
-        """Return the entities to look for: see :func:`headwater.privacy.entities.choose_entities`."""
-        return choose_entities(wanted, self.recognition.default, self.recognition.available, self.recognition.known)
+    def find(self, text: str, names: Sequence[PiiSpan]) -> list[PiiSpan]:
+        """Return Presidio's findings in a text, the given names among them: in any order, and they may overlap."""
+        found: list[PiiSpan] = []
+        scanner = self.recognition.scanner
+        windows = scanner.windows(text)
+        ends = {owner: [end for _, end in ranges] for owner, ranges in (windows or {}).items()}
+        ordered = sorted(names, key=lambda span: span.start)
+        starts = [span.start for span in ordered]
+        for piece in split(text, PATTERN_PIECE):
+            inside = None if windows is None else _inside(windows, ends, piece)
+            near = ordered[bisect_left(starts, piece.start) : bisect_left(starts, piece.end)]
+            here = [span for span in near if span.end <= piece.end]
+            if here or inside is None or inside or scanner.always:
+                for span in self._analyze(text[piece.start : piece.end], inside, here, piece.start):
+                    if piece.core_start <= span.start < piece.core_end:
+                        found.append(span)
+        return found
 
-    def may_skip(self, entities: Sequence[str]) -> bool:
-        """Return whether a text without a trigger can hold none of the entities."""
-        return not self.has_model and self.language == "en" and SKIPPABLE.issuperset(entities)
+    def _analyze(self, text: str, windows: Windows | None, names: Sequence[PiiSpan], offset: int) -> Iterator[PiiSpan]:
+        from headwater.privacy.presidio import Reading
 
-    def analyze(self, texts: Sequence[str], entities: Sequence[str], policy: PrivacyPolicy) -> Iterator[list[PiiSpan]]:
-        """Yield Presidio's findings at or above ``policy.min_score`` per text, allowed strings left out."""
-        analyzer, nlp_engine = self.recognition.analyzer, self.recognition.nlp_engine
-        for text, artifacts in zip(texts, nlp_engine.artifacts(texts, self.language), strict=True):
-            results = analyzer.analyze(
-                text,
-                self.language,
-                entities=list(entities),
-                score_threshold=policy.min_score,
-                allow_list=policy.allow,
-                nlp_artifacts=artifacts,
-            )
-            yield [PiiSpan(item.start, item.end, item.entity_type, float(item.score)) for item in results]
+        local = [PiiSpan(span.start - offset, span.end - offset, span.entity, span.score) for span in names]
+        reading: Any = Reading(text, self.recognition.tokenizer, windows, local)
+        results = self.recognition.analyzer.analyze(
+            text,
+            self.policy.language,
+            entities=list(self.recognition.entities),
+            score_threshold=self.policy.min_score,
+            allow_list=self.policy.allow,
+            nlp_artifacts=reading,
+        )
+        for item in results:
+            if not (self.allowed and self.allowed.fullmatch(text[item.start : item.end])):
+                yield PiiSpan(item.start + offset, item.end + offset, item.entity_type, float(item.score))
 
 
-def nothing_in(text: str, start: int, end: int) -> bool:
-    """Return whether ``text[start:end]`` has no trigger."""
-    return TRIGGER.search(text, start, end) is None
+def _inside(windows: Windows, ends: Mapping[str, list[int]], piece: Piece) -> Windows:
+    """Return the parts of the windows (whose ``ends`` are given) that lie in a piece, counted from its start."""
+    result = {}
+    for owner, ranges in windows.items():
+        inside = []
+        for index in range(bisect_right(ends[owner], piece.start), len(ranges)):
+            start, end = ranges[index]
+            if start >= piece.end:
+                break
+            inside.append((max(start, piece.start) - piece.start, min(end, piece.end) - piece.start))
+        if inside:
+            result[owner] = inside
+    return result
+
+
+def load_engine(policy: PrivacyPolicy) -> Engine:
+    """Return the engine of a policy. Raises ``ConfigError`` for a language that spaCy doesn't know."""
+    return _load(policy.model_dump_json())
 
 
 @lru_cache(maxsize=4)
-def load_engine(language: str, model: str | None) -> Engine:
-    """Return the engine of a language with the given, the best installed, or no spaCy pipeline.
-
-    Raises ``ConfigError`` when there is no such pipeline or language.
-    """
+def _load(dumped: str) -> Engine:
     from headwater.privacy import presidio
 
-    pipeline = find_pipeline(language, model)
-    return Engine(presidio.build(language, pipeline), language, pipeline is not None)
-
-
-@cache
-def _operator(action: str) -> Any:
-    from presidio_anonymizer.operators import OperatorsFactory, OperatorType
-
-    factory: Any = OperatorsFactory  # untyped
-    return factory().create_operator_class(action, OperatorType.Anonymize)
-
-
-def operate(action: str, value: str, entity: str) -> str:
-    """Return what Presidio's operator ``replace`` or ``mask`` writes in place of ``value``."""
-    parameters = {"entity_type": entity, "masking_char": "*", "chars_to_mask": len(value), "from_end": False}
-    return str(_operator(action).operate(text=value, params=parameters))
+    policy = PrivacyPolicy.model_validate_json(dumped)
+    entities = chosen_entities(policy.entities, policy.countries, policy.own_entities)
+    allowed = regex.compile("|".join(f"(?:{pattern})" for pattern in policy.allow_patterns))
+    return Engine(presidio.build(policy, entities), policy, allowed if policy.allow_patterns else None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-PATTERN_PIECE = 4_000  # characters; pieces without a digit or an at sign cost nothing, the overlap of others 7 %
+PATTERN_PIECE = 4_000  # characters; pieces in which nothing can be found cost nothing, the overlap of others 7 %
 MODEL_PIECE = 20_000  # characters; far below spaCy's limit of 1e6, and the overlap costs 3 % of the pipeline
+TRANSFORMER_PIECE = 900  # characters; fewer than 512 tokens of nearly all text, margins included
 MARGIN = 300  # characters before and after; more than six context words, more than any pattern matches
 
 

@@ -1,40 +1,47 @@
-"""Which spaCy pipeline finds names and places: looked up without importing spaCy, and never downloaded."""
+"""Models of names that a policy may choose: looked up without importing spaCy or transformers, never downloaded."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import metadata, util
 from pathlib import Path
 
 from headwater.errors import ConfigError
 
-# In order of preference; spaCy publishes these for English (https://spacy.io/models/en).
-DEFAULT_MODELS = {"en": ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")}
-
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """An installed spaCy pipeline: what ``spacy.load`` takes, and name with version for people."""
+    """An installed model: what the library loads, and name with version for people and fingerprints."""
 
     name: str
     label: str
 
 
-def find_pipeline(language: str, model: str | None) -> Pipeline | None:
-    """Return the configured pipeline, else the best installed default of the language, else None (patterns only).
+def find_pipeline(model: str) -> Pipeline:
+    """Return a spaCy pipeline: an installed package or a folder. Raises ``ConfigError`` when it is neither."""
+    found = _folder(model) or _package(model)
+    if found is None:
+        raise ConfigError(
+            f"privacy.spacy_model: {model!r} is neither an installed package nor a folder with a spaCy pipeline. "
+            "Install it with pip, or leave the field out. Headwater downloads no models."
+        )
+    return found
 
-    ``model`` is an installed package or a folder. Raises ``ConfigError`` when it is neither.
-    """
-    if model is not None:
-        found = _folder(model) or _package(model)
-        if found is None:
-            raise ConfigError(
-                f"privacy.spacy_model: {model!r} is neither an installed package nor a folder with a spaCy pipeline. "
-                "Install it with pip, or leave the field out. Headwater downloads no models."
-            )
-        return found
-    return next(filter(None, map(_package, DEFAULT_MODELS.get(language, ()))), None)
+
+def find_transformer(model: str) -> Pipeline:
+    """Return a Hugging Face model in a folder. Raises ``ConfigError`` when there is none."""
+    config = Path(model) / "config.json"
+    if not config.is_file():
+        raise ConfigError(
+            f"privacy.transformers_model: there is no folder {model!r} with a Hugging Face model (config.json). "
+            "Put one there, or leave the field out. Headwater downloads no models."
+        )
+    read = sha256(config.read_bytes())
+    for weights in sorted(Path(model).glob("*.safetensors")):
+        read.update(f"{weights.name} {weights.stat().st_size} {weights.stat().st_mtime_ns}".encode())
+    return Pipeline(model, f"{Path(model).name} {read.hexdigest()[:12]}")
 
 
 def _folder(model: str) -> Pipeline | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from headwater.privacy.actions import WRITTEN
 from headwater.types import PiiSpan
 
 # Identifiers of pages, files and records in links are digit runs that pass for these entities; card numbers, IBANs,
@@ -16,24 +16,31 @@ LINK_IDENTIFIERS = frozenset(
 # Presidio's pattern for these has no word border, so it fires inside hashes.
 WHOLE_WORDS = frozenset({"MEDICAL_LICENSE"})
 
-_LINK = re.compile(r"https?://[^\s<>\"'`\\)\]}|]+", re.IGNORECASE)
+_LINK = re.compile(r"https?://", re.IGNORECASE)
+_NOT_IN_LINK = frozenset("<>\"'`\\)]}|")
+_LONGEST_LINK = 2048  # characters; what servers and browsers agree on
 _CUT_LINK = re.compile(r"[^\s@]*[/=&?#%][^\s@]*")
-_PLACEHOLDER = re.compile(r"<[A-Z][A-Z0-9_]*>")
 
 
 def drop_identifiers(text: str, spans: Sequence[PiiSpan]) -> list[PiiSpan]:
     """Leave out digit runs that are part of an http(s) link, and licence numbers inside a longer ASCII word."""
-    links = [match.span() for match in _LINK.finditer(text)] if any(s.entity in LINK_IDENTIFIERS for s in spans) else []
-    starts = [start for start, _ in links]
 
     def is_identifier(span: PiiSpan) -> bool:
-        if span.entity in LINK_IDENTIFIERS and text[span.start : span.end].isalnum():
-            index = bisect_right(starts, span.start) - 1
-            if index >= 0 and span.end <= links[index][1]:
-                return True
-        return span.entity in WHOLE_WORDS and (_word(text[: span.start][-1:]) or _word(text[span.end : span.end + 1]))
+        if span.entity in LINK_IDENTIFIERS and text[span.start : span.end].isalnum() and _in_link(text, span.start):
+            return True
+        return span.entity in WHOLE_WORDS and (
+            _word(text[max(0, span.start - 1) : span.start]) or _word(text[span.end : span.end + 1])
+        )
 
     return [span for span in spans if not is_identifier(span)]
+
+
+def _in_link(text: str, offset: int) -> bool:
+    """Return whether the characters before ``offset`` are the beginning of an http(s) link."""
+    low, lowest = offset, max(0, offset - _LONGEST_LINK)
+    while low > lowest and not text[low - 1].isspace() and text[low - 1] not in _NOT_IN_LINK:
+        low -= 1
+    return _LINK.search(text, low, offset) is not None
 
 
 def drop_cut_links(text: str, spans: Sequence[PiiSpan]) -> list[PiiSpan]:
@@ -47,13 +54,17 @@ def _word(character: str) -> bool:
     return character.isascii() and character.isalnum()
 
 
-def resolve(text: str, spans: Sequence[PiiSpan]) -> list[PiiSpan]:
+def resolve(text: str, spans: Sequence[PiiSpan], last: Collection[str] = ()) -> list[PiiSpan]:
     """Return the spans sorted and without overlaps; together they cover the same letters and digits as before.
 
     Overlapping spans of one entity become one. Of different entities the higher score wins, then the longer span,
-    then the earlier; the loser keeps what lies outside, if there is a letter or digit in it.
+    then the earlier; the loser keeps what lies outside, if there is a letter or digit in it. Entities of ``last`` (what
+    stays in the text) lose to all others.
     """
-    ranked = sorted(_unite(spans), key=lambda span: (-span.score, span.start - span.end, span.start, span.entity))
+    ranked = sorted(
+        _unite(spans),
+        key=lambda span: (span.entity in last, -span.score, span.start - span.end, span.start, span.entity),
+    )
     kept: list[PiiSpan] = []
     for span in ranked:
         rest = [(span.start, span.end)]
@@ -87,5 +98,5 @@ def _unite(spans: Sequence[PiiSpan]) -> list[PiiSpan]:
 
 
 def mask_placeholders(text: str) -> str:
-    """Write meaningless words of the same length over placeholders, which would otherwise count as context words."""
-    return _PLACEHOLDER.sub(lambda match: ("x " * len(match[0]))[: len(match[0]) - 1] + " ", text)
+    """Write meaningless words of the same length over what stands for findings: it would count as context, or more."""
+    return WRITTEN.sub(lambda match: ("x " * len(match[0]))[: len(match[0]) - 1] + " ", text)

@@ -40,6 +40,7 @@ COUNTERS = (
     "table_lines",  # with as many separators as the line before
     "duplicate_line_characters",
     "log_line_characters",
+    "code_lines",  # that read like program code
 )
 (
     _CHARACTERS,
@@ -62,6 +63,7 @@ COUNTERS = (
     _TABLE_LINES,
     _DUPLICATE_LINES,
     _LOG_LINES,
+    _CODE_LINES,
 ) = range(len(COUNTERS))
 
 _CONSONANT_RUN = 5
@@ -232,6 +234,7 @@ def _lines(codes: Any, start: int, stop: int, table: Any, levels: Any, counters:
         if here > 0 and here == separators:
             counters[_TABLE_LINES] += 1
         separators = here
+        counters[_CODE_LINES] += _code_line(codes, first, last, table)
         if last - first < _LINE_CHARACTERS:
             continue
         size = 0
@@ -270,6 +273,30 @@ def _separators(codes: Any, first: int, last: int) -> int:
     if commas >= 2:
         return commas * 4 + 3
     return 0
+
+
+@jit
+def _code_line(codes: Any, first: int, last: int, table: Any) -> bool:
+    """Say whether a line reads like program code.
+
+    It ends in a bracket or semicolon, has an operator that prose has not, or calls something and ends there.
+    """
+    end = codes[last - 1]
+    if end == 123 or end == 125 or end == 59:  # { } ;
+        return True
+    call = False
+    for index in range(first, last - 1):
+        code, after = codes[index], codes[index + 1]
+        if code == 61 and (after == 61 or after == 62):  # == =>
+            return True
+        if after == 61 and (code == 33 or code == 43 or code == 45 or code == 58):  # != += -= :=
+            return True
+        if (code == 45 and after == 62) or (code == 58 and after == 58):  # -> ::
+            return True
+        if code == 61 and index > first and index + 2 < last and codes[index - 1] == 32 and after == 32:
+            return True
+        call = call or (after == 40 and table[code] & WORD != 0)
+    return call and bool(end == 41 or end == 58 or end == 44 or end == 40)  # ) : , (
 
 
 @jit

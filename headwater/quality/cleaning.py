@@ -3,14 +3,17 @@
 Removed: control and zero-width characters, byte-order marks, soft hyphens, direction marks, invisible tag characters
 (they can hide instructions), spaces at line ends. Replaced: every kind of line break by a newline, every kind of
 space by a plain one, runs of replacement characters by one, three and more blank lines by one. Joiners stay: emoji
-and several scripts need them. Cleaning a cleaned text changes nothing.
+and several scripts need them. On request, links are shortened or removed and long runs of one sign are cut. Cleaning a
+cleaned text changes nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from headwater.edits import Edit
+from headwater.edits import Edit, apply_edits
+from headwater.policies import QualityPolicy
 
 # Unicode 15: C0 and C1 controls but tab and line breaks; Default_Ignorable format characters but the joiners.
 _REMOVED = "\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
@@ -29,6 +32,16 @@ _DELETE = re.compile(f"[{_REMOVED}]+")
 _BREAK = re.compile(f"\r\n|[\n{_BREAKS}]")
 _SPACE = re.compile(f"[{_SPACES}]")
 _MOST_NEWLINES = 3
+# A link ends before the signs that end the sentence or bracket around it.
+_BRACKETS = r"\([^\s<>()]*\)"
+_LINK_SIGN = r"[^\s<>\"'()\[\]{}|\\^`]"
+_LINK = re.compile(
+    rf"(?<![\w@.])(?:https?://|www\.)(?:{_LINK_SIGN}|{_BRACKETS})*(?:(?![.,:;!?*_]){_LINK_SIGN}|{_BRACKETS})",
+    re.IGNORECASE,
+)
+# With the space before it, where what follows needs none.
+_LINK_WITH_SPACE = re.compile(rf"(?: (?={_LINK.pattern}(?:\s|\Z)))?{_LINK.pattern}", re.IGNORECASE)
+_HOST = re.compile(r"(?:https?://)*(?:[^/?#\s@]*@)?(?:www\.)*([^/?#:\s]*)", re.IGNORECASE)
 
 
 def clean_edits(text: str) -> list[Edit]:
@@ -49,6 +62,38 @@ def clean_edits(text: str) -> list[Edit]:
         assert run is not None  # it holds the trigger
         end = run.end()
         edits.append(Edit(start, end, _white_space(run.group(), end == len(text))))
+    return edits
+
+
+def clean_steps(text: str, policy: QualityPolicy) -> Iterator[list[Edit]]:
+    """Yield the edits that clean ``text`` as the policy says, a list per step: each is of the text that the one before
+    left, and none is empty."""
+    edits = clean_edits(text)
+    if edits:
+        yield edits
+    if policy.urls == "keep" and not policy.max_symbol_run:
+        return
+    text = apply_edits(text, edits)
+    while edits := _content_edits(text, policy):  # a link that is gone may have joined two runs of signs
+        yield edits
+        text = apply_edits(text, edits)
+    # A link that is gone leaves spaces.
+    if edits := clean_edits(text):
+        yield edits
+
+
+def _content_edits(text: str, policy: QualityPolicy) -> list[Edit]:
+    """Return the edits of links; where there is none left to make, those of runs of signs."""
+    edits: list[Edit] = []
+    if policy.urls == "shorten":
+        for link in _LINK.finditer(text):
+            host = _HOST.match(link.group())
+            edits.append(Edit(link.start(), link.end(), host.group(1) if host else ""))
+    elif policy.urls == "remove":
+        edits = [Edit(*link.span()) for link in _LINK_WITH_SPACE.finditer(text)]
+    if policy.max_symbol_run and not edits:
+        runs = re.finditer(rf"([^\w\s])\1{{{policy.max_symbol_run},}}", text)
+        edits = [Edit(run.start() + policy.max_symbol_run, run.end()) for run in runs]
     return edits
 
 

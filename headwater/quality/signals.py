@@ -10,7 +10,12 @@ import numpy.typing as npt
 import polars as pl
 
 from headwater.codepoints import batches, classes
+from headwater.policies import QualityPolicy
+from headwater.quality.blocking import blocked_matches
 from headwater.quality.language import languages
+from headwater.quality.web import web_signals
+
+_DEFAULT = QualityPolicy()
 
 # The longer words of the traditional passage (from Cicero, De finibus, mangled by typesetters).
 _PLACEHOLDERS = (
@@ -22,7 +27,7 @@ _PLACEHOLDERS = (
 _LEVELS = "trace debug info notice warn warning error err fatal critical severe"
 
 
-def signals(texts: Sequence[str]) -> pl.DataFrame:
+def signals(texts: Sequence[str], policy: QualityPolicy = _DEFAULT) -> pl.DataFrame:
     """Return one row per (cleaned) text, in order.
 
     ``characters`` are those that are no white space; ``words`` are ``\\w+`` runs, and each ideograph. Shares lie in
@@ -44,9 +49,13 @@ def signals(texts: Sequence[str]) -> pl.DataFrame:
     duplicate_line_share        characters in lines that repeat an earlier line of 20 characters and more
     log_line_share              characters in log lines that repeat an earlier one but for its numbers
     table_line_share            lines with as many cell separators as the line before
+    code_line_share             lines that read like program code
     placeholder_share           words of the lorem ipsum vocabulary
+    blocked_matches             entries of the policy's block lists that are found
     language, language_score    ISO 639-1 code or ``und``, and the detector's confidence
     ==========================  ============================================================================
+
+    Then those of the rules for web pages: see :func:`headwater.quality.web.web_signals`.
     """
     from headwater.quality import _kernels
 
@@ -57,7 +66,7 @@ def signals(texts: Sequence[str]) -> pl.DataFrame:
     ]
     matrix = np.concatenate(counted) if counted else np.empty((0, len(_kernels.COUNTERS)), np.int64)
     counters = pl.DataFrame(matrix, schema=list(_kernels.COUNTERS), orient="row")
-    return counters.select(
+    measured = counters.select(
         "characters",
         "words",
         "letters",
@@ -75,8 +84,11 @@ def signals(texts: Sequence[str]) -> pl.DataFrame:
         duplicate_line_share=_ratio("duplicate_line_characters", "characters"),
         log_line_share=_ratio("log_line_characters", "characters"),
         table_line_share=_ratio("table_lines", "lines"),
+        code_line_share=_ratio("code_lines", "lines"),
         placeholder_share=_ratio("placeholder_tokens", "tokens"),
-    ).hstack(languages(texts))
+    )
+    blocked = pl.Series("blocked_matches", blocked_matches(texts, policy), pl.Int64).to_frame()
+    return pl.concat([measured, blocked, languages(texts), web_signals(texts)], how="horizontal")
 
 
 def _ratio(part: str, whole: str) -> pl.Expr:

@@ -5,10 +5,41 @@ from __future__ import annotations
 import polars as pl
 
 from headwater.policies import QualityPolicy
+from headwater.quality.rules import chosen, profiled
 
 OK = "ok"
 
-# In order of precedence: the first that applies is the reason. Plain words for the owner, then what to do.
+_WEB = {
+    "gopher_short_doc": "There are too few words in this document.",
+    "gopher_long_doc": "There are too many words in this document.",
+    "gopher_below_avg_threshold": "The words of this document are too short to be running text.",
+    "gopher_above_avg_threshold": "The words of this document are too long to be running text.",
+    "gopher_too_many_hashes": "There are too many hash signs in this document.",
+    "gopher_too_many_ellipsis": "There are too many ellipses in this document.",
+    "gopher_too_many_bullets": "Nearly every line of this document is a list item.",
+    "gopher_too_many_end_ellipsis": "Too many lines of this document break off with an ellipsis.",
+    "gopher_below_alpha_threshold": "Too many words of this document have no letter.",
+    "gopher_enough_stop_words": "The commonest words of English are missing in this document.",
+    "gopher_dup_para_frac": "Too many paragraphs of this document repeat an earlier one.",
+    "gopher_dup_para_char_frac": "Too much of this document is in paragraphs that repeat an earlier one.",
+    "gopher_dup_line_frac": "Too many lines of this document repeat an earlier one.",
+    "gopher_dup_line_char_frac": "Too much of this document is in lines that repeat an earlier one.",
+    **{f"gopher_top_{n}_gram": f"The same {n} words make up too much of this document." for n in (2, 3, 4)},
+    **{
+        f"gopher_duplicated_{n}_n_grams": f"Too much of this document is in runs of {n} words that occurred before."
+        for n in range(5, 11)
+    },
+    "c4_lorem_ipsum": "There is placeholder text (lorem ipsum) in this document.",
+    "c4_curly_bracket": "There is a curly bracket in this document: it looks like program code.",
+    "c4_too_few_sentences": "There are too few whole sentences in this document.",
+    "fineweb_line_punct_ratio": "Too few lines of this document end like a sentence.",
+    "fineweb_short_line_ratio": "Too many lines of this document are very short.",
+    "fineweb_char_dup_ratio": "Too much of this document is in lines that repeat an earlier one.",
+    "fineweb_list_ratio": "This document has too many lines for its words: it looks like a list.",
+}
+_WEB_ADVICE = "This rule is made for web pages; change its limit, or take its group out of quality.rules."
+
+# Plain words for the owner, then what to do. The order is that of the rules.
 REASONS: dict[str, tuple[str, str]] = {
     "no_text": (
         "There is no text in this document.",
@@ -21,6 +52,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "garbled": (
         "Many characters of this document could not be read; its encoding is probably wrong.",
         "Save it again as UTF-8 (or export it again from the program that made it) and upload it.",
+    ),
+    "blocked": (
+        "This document holds a word or pattern that is kept out of this corpus.",
+        "Take it out of the document, or change quality.block_keywords and quality.block_patterns.",
     ),
     "not_language": (
         "This does not read like written language; it looks like encoded data or random characters.",
@@ -50,51 +85,15 @@ REASONS: dict[str, tuple[str, str]] = {
         "This document is not in one of the languages of this corpus.",
         "Add its language to quality.languages, or upload a translation.",
     ),
+    **{code: (message, _WEB_ADVICE) for code, message in _WEB.items()},
 }
-
-# Shares of a few letters or words say little; these are the least that a rule looks at.
-_LETTERS_FOR_SPELLING = 40
-_WORDS_FOR_SHARES = 50
-# In tables, and below this many letters, the detector must be nearly certain: names look like any language.
-_LETTERS_FOR_LANGUAGE = 200
-_DOUBTFUL_TEXT_SCORE = 0.9
-# From this share of table lines on, rows of numbers and recurring cells are what one expects.
-_TABLE = 0.5
 
 
 def decide(frame: pl.DataFrame, policy: QualityPolicy) -> pl.DataFrame:
-    """Return ``keep`` (bool) and ``reason`` (a code of ``REASONS``, or ``ok``) for each row of signals."""
-    column = pl.col
-    table = column("table_line_share") >= _TABLE
-    spelled = column("ascii_letters") >= _LETTERS_FOR_SPELLING
-    many = column("spaced_words") >= _WORDS_FOR_SHARES
-    certain = (
-        pl.when(table | (column("letters") < _LETTERS_FOR_LANGUAGE))
-        .then(pl.lit(max(policy.min_language_score, _DOUBTFUL_TEXT_SCORE)))
-        .otherwise(pl.lit(policy.min_language_score))
-    )
-    rules: dict[str, pl.Expr] = {
-        "no_text": column("characters") == 0,
-        "too_short": column("words") < policy.min_words,
-        "garbled": column("unknown_character_share") > policy.max_unknown_character_share,
-        "not_language": (column("mean_word_length") > policy.max_mean_word_length)
-        | (~table & many & (column("mixed_word_share") > policy.max_mixed_word_share))
-        | (spelled & (column("vowel_share") < policy.min_vowel_share))
-        | (spelled & (column("consonant_run_share") > policy.max_consonant_run_share)),
-        "mostly_symbols": many & (column("symbol_word_ratio") > policy.max_symbol_word_ratio),
-        "mostly_numbers": ~table & (column("alpha_word_share") < policy.min_alpha_word_share),
-        "machine_log": many & (column("log_line_share") > policy.max_log_line_share),
-        "repetitive": many
-        & (
-            (column("duplicate_line_share") > policy.max_duplicate_line_share)
-            | (~table & (column("repeated_phrase_share") > policy.max_repeated_phrase_share))
-            | (~table & (column("top_word_share") > policy.max_top_word_share))
-        ),
-        "placeholder": column("placeholder_share") > policy.max_placeholder_share,
-        "foreign_language": pl.lit(bool(policy.languages))
-        & (column("language") != "und")
-        & ~column("language").is_in(policy.languages)
-        & (column("language_score") >= certain),
-    }
-    reason = pl.coalesce(*(pl.when(rules[code]).then(pl.lit(code)) for code in REASONS), pl.lit(OK))
-    return frame.select(reason=reason).select(keep=column("reason") == OK, reason="reason")
+    """Return ``keep`` (bool) and ``reason`` (a code of ``REASONS``, or ``ok``) for each row of signals.
+
+    A column ``content_type``, where there is one, helps to tell tables and code from prose.
+    """
+    broken = [pl.when(rule.broken(policy)).then(pl.lit(rule.reason)) for rule in chosen(policy)]
+    decided = profiled(frame, policy).select(reason=pl.coalesce(*broken, pl.lit(OK)))
+    return decided.select(keep=pl.col("reason") == OK, reason="reason")

@@ -38,7 +38,8 @@ class Receipt:
     ``since`` is when this end state was first reached for this revision, None while pending; ``modified`` is the
     object's own time. ``release`` is the live release if it holds this revision, else None, and then ``message`` says
     why. ``survivor`` is the key of the copy that was kept, ``similarity`` their Jaccard. ``requeued`` says when and why
-    the object was asked to be processed again.
+    the object was asked to be processed again. ``parent`` is the key of the mail that it is attached to, ``attachments``
+    are the keys of what is attached to it.
     """
 
     key: str
@@ -56,6 +57,8 @@ class Receipt:
     since: datetime | None
     modified: datetime
     requeued: str | None
+    parent: str | None = None
+    attachments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,13 @@ def receipt_frame(tables: Tables, standing: Standing, readers: Collection[str] |
             same.alias("held"), (there & ~same).alias("older")
         )
     survivors = objects.select(pl.col("doc_id").alias("survivor"), pl.col("key").alias("survivor_key"))
-    return frame.join(survivors, on="survivor", how="left")
+    mails = objects.select(pl.col("doc_id").alias("parent"), pl.col("key").alias("parent_key"))
+    attached = objects.group_by(pl.col("parent").alias("doc_id")).agg(pl.col("key").sort().alias("attachments"))
+    return (
+        frame.join(survivors, on="survivor", how="left")
+        .join(mails, on="parent", how="left")
+        .join(attached, on="doc_id", how="left")
+    )
 
 
 def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
@@ -194,6 +203,8 @@ def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
         message, advice = explain(code)
     if row["error"]:
         message = f"{message} {sentence(str(row['error']))}"
+    if row["note"]:
+        message = f"{message} {sentence(str(row['note']))}"
     if row["older"]:
         message = f"{message} Release {standing.live}, which is live, still answers from an earlier revision of it."
     elif row["held"] and state != "indexed":
@@ -214,13 +225,19 @@ def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
         since=row["since"],
         modified=row["modified"],
         requeued=row["requeued"],
+        parent=row["parent_key"],
+        attachments=tuple(row["attachments"] or ()),
     )
 
 
 def _objects(tables: Tables, readers: Collection[str] | None) -> pl.LazyFrame:
     scanned = tables.source_objects.scan()
-    # A lake that an earlier version of Headwater wrote lacks the column until its next reindex.
-    requeued = pl.col("requeued") if "requeued" in scanned.collect_schema() else pl.lit(None, pl.String)
+    # A lake that an earlier version of Headwater wrote lacks these columns until its next reindex.
+    there = scanned.collect_schema()
+    later = [
+        pl.col(name) if name in there else pl.lit(None, pl.String).alias(name)
+        for name in ("requeued", "parent", "note")
+    ]
     if readers is not None:
         scanned = scanned.filter(pl.col("readers").list.set_intersection(sorted(readers)).list.len() > 0)
     return scanned.select(
@@ -229,7 +246,7 @@ def _objects(tables: Tables, readers: Collection[str] | None) -> pl.LazyFrame:
         "revision",
         "size",
         pl.col("last_modified").alias("modified"),
-        requeued.alias("requeued"),
+        *later,
         pl.col("fingerprint").alias("now"),
     )
 

@@ -18,6 +18,7 @@ DECIDING = (
     "parsed_documents",
     "quality_documents",
     "deduplicated_documents",
+    "name_spans",
     "anonymized_documents",
     "chunks",
     "embeddings",
@@ -47,6 +48,7 @@ def end_states(tables: Tables) -> pl.LazyFrame:
         ("parsed", tables.parsed_documents),
         ("quality", tables.quality_documents),
         ("dedup", tables.deduplicated_documents),
+        ("names", tables.name_spans),
         ("privacy", tables.anonymized_documents),
     ):
         extra = ["survivor", "similarity"] if name == "dedup" else []
@@ -72,7 +74,7 @@ def end_states(tables: Tables) -> pl.LazyFrame:
         .unique("doc_id")
     )
     joined = objects.join(chunked, on="doc_id", how="left").join(pieces, on="doc_id", how="left")
-    names = ("source", "parsed", "quality", "dedup", "privacy", "chunk")
+    names = ("source", "parsed", "quality", "dedup", "names", "privacy", "chunk")
     return joined.with_columns(
         _first_stop(names, "state", otherwise=pl.lit("indexed"), broken=pl.lit("quarantined")),
         _first_stop(names, "reason", otherwise=pl.lit("ok"), broken=pl.col("embed_reason")),

@@ -15,13 +15,14 @@ _COMMON: dict[str, tuple[str, str]] = {
     "no_output": ("The file made a processing step fail.", _REPORT),
     "timeout": ("The file took longer to process than is allowed.", "Split it, or save it anew in a simpler format."),
     "out_of_memory": ("The file needs more memory than is allowed.", "Split it, or save it anew in a simpler format."),
+    "block_pattern_timeout": ("A pattern of this corpus' block list takes too long on this file.", _REPORT),
     "worker_crashed": ("The file made the parser crash.", "Save it anew with another program, and upload it again."),
 }
 
 
 def explain(code: str) -> tuple[str, str]:
     """Return what a reason code means in plain words, and what to do about it."""
-    from headwater import chunking, dedup, privacy, quality, source
+    from headwater import chunking, dedup, embedding, privacy, quality, source
     from headwater.parsing import reasons as parsing
 
     for reasons in (
@@ -32,6 +33,7 @@ def explain(code: str) -> tuple[str, str]:
         dedup.REASONS,
         privacy.REASONS,
         chunking.REASONS,
+        embedding.REASONS,
     ):
         if code in reasons:
             return reasons[code]

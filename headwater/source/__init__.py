@@ -2,10 +2,11 @@
 
 ``source_objects`` has one row per listed object. An object is read (and hashed) only when its ETag, size or
 modification time changed; the fingerprint hangs on key and content, so a permission change alone does not
-parse anything again.
+parse anything again. What is attached to an e-mail is an object behind it, with a row of its own.
 """
 
 from headwater.source.access import EVERYONE, readers_of
+from headwater.source.attachments import SEPARATOR, ObjectReader
 from headwater.source.keys import OWN_FOLDER, SIDECAR, KeyFilter
 from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
@@ -40,11 +41,13 @@ __all__ = [
     "OWN_FOLDER",
     "REASONS",
     "SCHEMA",
+    "SEPARATOR",
     "SIDECAR",
     "STAGE",
     "KeyFilter",
     "Listed",
     "ListingDigest",
+    "ObjectReader",
     "list_objects",
     "open_store",
     "read_object",

@@ -32,6 +32,10 @@ class KeyFilter:
             return False
         return any(p.fullmatch(key) for p in self._include) and not any(p.fullmatch(key) for p in self._exclude)
 
+    def leaves_out(self, key: str) -> bool:
+        """Return whether what is attached to a document is none itself: only patterns to leave out count."""
+        return key.endswith(SIDECAR) or any(pattern.fullmatch(key) for pattern in self._exclude)
+
     def lists(self, key: str) -> bool:
         """Return whether ``key`` counts in a listing: a document, or the sidecar of what would be one."""
         return self(key.removesuffix(SIDECAR))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,12 +57,22 @@ def read_object(store: ObjectStore, key: str) -> bytes:
     return b"".join(_pieces(store, key))
 
 
-def hash_object(store: ObjectStore, key: str) -> str:
-    """Return the revision of an object, reading it in pieces; SourceError when it can't be read."""
+def hash_object(
+    store: ObjectStore, key: str, keep: Callable[[bytes], bool] = lambda _: False
+) -> tuple[str, bytes | None]:
+    """Return the revision of an object, reading it in pieces, and its bytes if ``keep`` wants them.
+
+    ``keep`` is asked with how the object begins (the first piece). Raises SourceError when it can't be read.
+    """
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for piece in _pieces(store, key):
+    kept: list[bytes] | None = None
+    for number, piece in enumerate(_pieces(store, key)):
         state.update(piece)
-    return state.hexdigest()
+        if number == 0 and keep(piece):
+            kept = []
+        if kept is not None:
+            kept.append(piece)
+    return state.hexdigest(), b"".join(kept) if kept is not None else None
 
 
 def _pieces(store: ObjectStore, key: str) -> Iterator[bytes]:

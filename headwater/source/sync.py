@@ -1,9 +1,13 @@
-"""What changed in the bucket: the listing against the rows of the last one."""
+"""What changed in the bucket: the listing against the rows of the last one.
+
+An object that may be a mail is opened when its bytes are read for their hash, and what is attached to it gets rows of
+its own behind it. An unchanged mail is not opened again: its attachments are those of the last listing.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +17,10 @@ from headwater.driver import table_report
 from headwater.errors import SourceError
 from headwater.hashing import digest, document_id
 from headwater.lake import Table
-from headwater.policies import AccessRule, SourcePolicy
+from headwater.policies import AccessRule, ParsePolicy, SourcePolicy
 from headwater.reports import Progress, StageReport
 from headwater.source.access import PermissionsError, read_sidecar, readers_of
+from headwater.source.attachments import NO_MAIL, SEPARATOR, Expansion, expand_mails, mark_of, may_be_mail
 from headwater.source.keys import SIDECAR, KeyFilter
 from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
@@ -33,6 +38,8 @@ GUARDED_OBJECTS = 2
 _UNREAD = ("unreadable", "too_large", "erased")
 """Reasons of rows whose revision is not that of their bytes."""
 
+_DEFAULT_PARSE = ParsePolicy()
+
 _NOBODY: Mapping[str, Any] = {"readers": [], "sidecar": None, "error": None}
 
 
@@ -46,8 +53,12 @@ def sync_objects(
     *,
     confirm_removals: bool = False,
     ledger: Ledger | None = None,
+    parse: ParsePolicy = _DEFAULT_PARSE,
+    workers: int | None = None,
 ) -> StageReport:
     """Bring ``table`` up to date with the bucket; ``details["listing"]`` is the digest of the listing worked on.
+
+    ``parse`` has the limits within which mails are opened, by at most ``workers`` processes.
 
     ``ledger`` knows which objects were erased: they stay out while they are listed as they were, and the erasure of
     one that changed or left is lifted. Raises SourceError, before anything is removed, when the listing fails, is empty
@@ -58,22 +69,17 @@ def sync_objects(
     before = stored_rows(table)
     listing = _list(policy)
     erased = {e.key: e for e in ledger.erasures(corpus) if e.lifted_at is None} if ledger is not None else {}
-    sync = _Sync(corpus, store, access, max_bytes, before, listing.sidecars, erased)
+    sync = _Sync(corpus, policy, store, access, max_bytes, parse, before, listing, erased)
     progress.start(STAGE, len(listing.documents))
     if not confirm_removals:
         _check_removals(policy, before, {document_id(corpus, entry.key) for entry in listing.documents})
-    present, changed = set(), []
-    for entry in listing.documents:
-        doc_id, row = sync.row(entry)
-        if doc_id is not None:
-            present.add(doc_id)
-        if row is not None:
-            changed.append(row)
-        progress.advance(STAGE, 1)
-    removed = [doc_id for doc_id in sync.known if doc_id not in present]
+    for index, expansion in expand_mails(sync.mails(progress), parse, workers):
+        sync.expanded(index, expansion)
+    changed = sync.changed
+    removed = [doc_id for doc_id in sync.known if doc_id not in sync.present]
     if changed or removed or not table.exists() or not table.same_schema():
         write_rows(table, changed, removed, before)
-    lifted = [key for key in erased if key not in sync.kept_out]
+    lifted = [key for key in erased if not sync.keeps_out(key)]
     if ledger is not None and lifted:
         ledger.lift_erasures(corpus, lifted)
     report = table_report(
@@ -82,7 +88,12 @@ def sync_objects(
         recomputed=len(changed),
         removed=len(removed),
         seconds=time.perf_counter() - started,
-        details={"listing": listing.digest.hexdigest(), "sidecars": len(listing.sidecars), "read": sync.read},
+        details={
+            "listing": listing.digest.hexdigest(),
+            "sidecars": len(listing.sidecars),
+            "read": sync.read,
+            "attachments": sync.attachments,
+        },
     )
     progress.finish(report)
     return report
@@ -108,9 +119,13 @@ def _list(policy: SourcePolicy) -> _Listing:
 
 
 def _check_removals(policy: SourcePolicy, before: pl.DataFrame, present: set[str]) -> None:
-    """Raise SourceError when so much is gone that the listing itself is in doubt."""
-    known = before.height
-    lost = sum(1 for doc_id in before["id"] if doc_id not in present)
+    """Raise SourceError when so much is gone that the listing itself is in doubt.
+
+    What was attached to mails is no part of a listing.
+    """
+    listed = before.filter(pl.col("parent").is_null())["id"]
+    known = len(listed)
+    lost = sum(1 for doc_id in listed if doc_id not in present)
     too_many = known >= GUARDED_OBJECTS and lost > policy.max_removed_share * known
     if not lost or (present and not too_many):
         return
@@ -127,43 +142,148 @@ def _check_removals(policy: SourcePolicy, before: pl.DataFrame, present: set[str
 
 
 class _Sync:
-    """Turns listed objects into rows, reading as little as possible."""
+    """Turns listed objects, and what is attached to them, into rows, reading as little as possible."""
 
     def __init__(
         self,
         corpus: str,
+        policy: SourcePolicy,
         store: ObjectStore,
         access: Sequence[AccessRule],
         max_bytes: int,
+        parse: ParsePolicy,
         before: pl.DataFrame,
-        sidecars: Mapping[str, Listed],
+        listing: _Listing,
         erased: Mapping[str, ErasureRecord],
     ) -> None:
         self.known = {row["id"]: row for row in before.iter_rows(named=True)}
-        self.kept_out: set[str] = set()
-        """Keys of objects that were erased and are still there."""
+        self.present: set[str] = set()
+        """Ids of all objects that are there now."""
+        self.changed: list[dict[str, Any]] = []
+        """Rows that are not as they were."""
         self.read = 0
         """Objects whose bytes were read."""
+        self.attachments = 0
+        """Objects that are attached to a mail."""
         self._corpus = corpus
+        self._keep = KeyFilter(policy.include, policy.exclude)
+        self._exclude = policy.exclude
         self._store = store
         self._access = access
         self._max_bytes = max_bytes
-        self._sidecars = sidecars
+        self._parse = parse
+        self._documents = listing.documents
+        self._sidecars = listing.sidecars
         self._erased = erased
+        self._erased_attached = [key for key in erased if SEPARATOR in key]
+        self._kept_out: set[str] = set()
+        self._unopened: list[str] = []
+        self._waiting: list[dict[str, Any]] = []
+        # Keys that look like those of attachments; what is really attached gives way to them.
+        self._like_attached = frozenset(entry.key for entry in listing.documents if SEPARATOR in entry.key)
+        self._mark = mark_of(parse, policy.exclude, ())
+        self._attached: dict[str, list[Mapping[str, Any]]] = {}
+        for row in self.known.values():
+            if row["parent"] is not None:
+                self._attached.setdefault(row["parent"], []).append(row)
 
-    def row(self, entry: Listed) -> tuple[str | None, dict[str, Any] | None]:
-        """Return the object's id, and its new row unless that is the one there is.
+    def mails(self, progress: Progress) -> Iterator[tuple[bytes, str]]:
+        """Go through the listing; yield bytes and key of what has to be opened to see whether something is attached."""
+        for entry in self._documents:
+            row, data = self._row(entry)
+            if row is not None and data is not None:
+                self._waiting.append(row)
+                yield data, entry.key
+            elif row is not None:
+                self._note(row)
+                self._follow(row, row)
+            progress.advance(STAGE, 1)
 
-        The id is None for a folder's marker, which S3 tools write as an empty object and which can't be read.
+    def expanded(self, index: int, expansion: Expansion) -> None:
+        """Note what is attached to the mail that :meth:`mails` yielded as number ``index``, and the mail itself."""
+        mail = self._waiting[index]
+        self._note({**mail, "note": expansion.note})
+        if expansion.note is not None:
+            self._unopened.append(mail["key"])
+        ids: dict[tuple[str, ...], str | None] = {(): mail["id"]}
+        for found in expansion.attached:
+            parent = ids[found.path[:-1]]
+            key = SEPARATOR.join((mail["key"], *found.path))
+            row = self._attach(mail, parent, key, found.revision, found.size, found.note) if parent else None
+            ids[found.path] = row["id"] if row is not None and row["reason"] != "erased" else None
+
+    def keeps_out(self, key: str) -> bool:
+        """Return whether an erased object stays out: it is there as it was, or can't be looked for now."""
+        return key in self._kept_out or any(_behind(mail, key) for mail in self._unopened)
+
+    def _note(self, row: dict[str, Any]) -> None:
+        self.present.add(row["id"])
+        if row != self.known.get(row["id"]):
+            self.changed.append(row)
+
+    def _follow(self, mail: Mapping[str, Any], parent: Mapping[str, Any]) -> None:
+        """Note again what was attached to ``parent``: the unchanged ``mail``, or a mail attached to it."""
+        if mail["expanded"] is None or mail["note"] is not None:
+            self._unopened.append(mail["key"])
+        if mail["expanded"] is None:
+            return
+        for before in self._attached.get(parent["id"], ()):
+            row = self._attach(mail, parent["id"], before["key"], before["revision"], before["size"], before["note"])
+            if row is not None and row["reason"] != "erased":
+                self._follow(mail, row)
+
+    def _attach(
+        self, mail: Mapping[str, Any], parent: str, key: str, revision: str, size: int, note: str | None
+    ) -> dict[str, Any] | None:
+        """Note one attachment and return its row; None when a pattern or another object of its key leaves it out."""
+        if self._keep.leaves_out(key) or key in self._like_attached:
+            return None
+        doc_id = document_id(self._corpus, key)
+        before = self.known.get(doc_id)
+        requeued = before["requeued"] if before is not None and before["revision"] == revision else None
+        row: dict[str, Any] = {
+            **mail,
+            "id": doc_id,
+            "doc_id": doc_id,
+            "fingerprint": fingerprint(key, revision, requeued),
+            "key": key,
+            "revision": revision,
+            "size": size,
+            "requeued": requeued,
+            "parent": parent,
+            "expanded": None,
+            "note": note,
+        }
+        erasure = self._erased.get(key)
+        if erasure is not None and erasure.revision == revision:
+            self._kept_out.add(key)
+            row |= {
+                "state": "rejected",
+                "reason": "erased",
+                "error": None,
+                "note": None,
+                "readers": [],
+                "sidecar": None,
+            }
+        elif note is not None:
+            self._unopened.append(key)
+        self.attachments += 1
+        self._note(row)
+        return row
+
+    def _row(self, entry: Listed) -> tuple[dict[str, Any] | None, bytes | None]:
+        """Return the object's row, and its bytes if they have to be opened to see what is attached.
+
+        The row is None for a folder's marker, which S3 tools write as an empty object and which can't be read.
         """
         doc_id = document_id(self._corpus, entry.key)
         before = self.known.get(doc_id)
         try:
-            verdict = self._bytes(entry, before)
+            verdict, data = self._bytes(entry, before)
         except MissingObject:
             if entry.size == 0:
                 return None, None
-            verdict = _unread(entry, "unreadable", "It was deleted while it was being read.")
+            verdict, data = _unread(entry, "unreadable", "It was deleted while it was being read."), None
         access = self._readers(entry, before) if verdict["reason"] != "erased" else _NOBODY
         if verdict["state"] == "ok" and access["error"]:
             verdict |= {"state": "quarantined", "reason": "bad_permissions", "error": access["error"]}
@@ -184,34 +304,55 @@ class _Sync:
             "readers": access["readers"],
             "sidecar": access["sidecar"],
             "requeued": requeued,
+            "parent": None,
+            "expanded": verdict["expanded"],
+            "note": verdict["note"],
         }
-        return doc_id, None if row == before else row
+        return row, data
 
-    def _bytes(self, entry: Listed, before: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the object's state, reason, error and revision; MissingObject when it is gone."""
+    def _bytes(self, entry: Listed, before: Mapping[str, Any] | None) -> tuple[dict[str, Any], bytes | None]:
+        """Return what the bytes decide of the object's row, and the bytes where something may be attached to them.
+
+        Raises MissingObject when the object is gone.
+        """
         if self._is_erased(entry):
-            self.kept_out.add(entry.key)
-            return {**_unread(entry, "erased", None), "state": "rejected"}
+            self._kept_out.add(entry.key)
+            return {**_unread(entry, "erased", None), "state": "rejected"}, None
         if entry.problem is not None:
-            return _unread(entry, "unreadable", entry.problem)
+            return _unread(entry, "unreadable", entry.problem), None
         if entry.size > self._max_bytes:
             limit = f"{entry.size} bytes are more than max_bytes = {self._max_bytes}."
-            return _unread(entry, "too_large", limit)
+            return _unread(entry, "too_large", limit), None
+        verdict: dict[str, Any] = {"state": "ok", "reason": "ok", "error": None, "note": None}
+        taken = [key for key in self._like_attached if _behind(entry.key, key)]
+        mark = mark_of(self._parse, self._exclude, taken) if taken else self._mark
         if (
             before is not None
             and before["reason"] not in _UNREAD
             and (before["etag"], before["size"], before["last_modified"])
             == (entry.etag, entry.size, entry.last_modified)
+            and before["expanded"] in (NO_MAIL, mark)
+            and not self._lacks_erased(before)
         ):
-            return {"state": "ok", "reason": "ok", "error": None, "revision": before["revision"]}
+            same = {name: before[name] for name in ("revision", "expanded", "note")}
+            return verdict | same, None
         try:
-            revision = hash_object(self._store, entry.key)
+            revision, data = hash_object(self._store, entry.key, lambda head: may_be_mail(head, entry.key))
         except MissingObject:
             raise
         except SourceError as failure:
-            return _unread(entry, "unreadable", f"Reading failed with {type(failure.__cause__ or failure).__name__}.")
+            error = f"Reading failed with {type(failure.__cause__ or failure).__name__}."
+            return _unread(entry, "unreadable", error), None
         self.read += 1
-        return {"state": "ok", "reason": "ok", "error": None, "revision": revision}
+        return verdict | {"revision": revision, "expanded": mark if data is not None else NO_MAIL}, data
+
+    def _lacks_erased(self, mail: Mapping[str, Any]) -> bool:
+        """Return whether an attachment was erased since the last listing, and with it the row that says so."""
+        behind = [key for key in self._erased_attached if _behind(mail["key"], key)] if mail["note"] is None else []
+        return any(
+            document_id(self._corpus, key) not in self.known and not any(_behind(other, key) for other in behind)
+            for key in behind
+        )
 
     def _is_erased(self, entry: Listed) -> bool:
         erasure = self._erased.get(entry.key)
@@ -246,4 +387,10 @@ class _Sync:
 def _unread(entry: Listed, reason: str, error: str | None) -> dict[str, Any]:
     """Return the verdict on an object whose bytes were not read."""
     revision = digest("unread", entry.etag, entry.size, entry.last_modified)
-    return {"state": "quarantined", "reason": reason, "error": error, "revision": revision}
+    about = {"state": "quarantined", "reason": reason, "error": error, "revision": revision}
+    return about | {"expanded": None, "note": None}
+
+
+def _behind(mail: str, key: str) -> bool:
+    """Return whether ``key`` is, or looks like, that of an attachment of the mail at ``mail``."""
+    return key.startswith(mail + SEPARATOR)

@@ -12,6 +12,7 @@ from headwater.driver import CORE, change_batches
 from headwater.errors import NotFoundError
 from headwater.hashing import digest
 from headwater.lake import Table
+from headwater.source.attachments import NO_MAIL
 
 STAGE = "source_objects"
 CODE_VERSION = "1"
@@ -29,6 +30,12 @@ SCHEMA = pa.schema(
         ("sidecar", pa.string()),
         # Why and when a person asked for the object to be processed again; null if nobody did.
         ("requeued", pa.string()),
+        # The mail that it is attached to; null for what lies in the bucket itself.
+        ("parent", pa.string()),
+        # By what its attachments were looked for, see attachments.mark_of; null when its bytes were not read.
+        ("expanded", pa.string()),
+        # What can't be seen from state and reason: attachments that could not be read. Null otherwise.
+        ("note", pa.string()),
     ]
 )
 
@@ -77,7 +84,13 @@ def requeue_objects(table: Table, keys: Sequence[str] | None, mark: str, state: 
     if state is not None:
         chosen = chosen.filter(pl.col("state") == state)
     rows = [
-        {**row, "requeued": mark, "fingerprint": fingerprint(row["key"], row["revision"], mark)}
+        {
+            **row,
+            "requeued": mark,
+            "fingerprint": fingerprint(row["key"], row["revision"], mark),
+            # Without what it was expanded by, a mail is opened anew.
+            "expanded": NO_MAIL if row["expanded"] == NO_MAIL else None,
+        }
         for row in chosen.iter_rows(named=True)
     ]
     if rows:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -12,6 +13,9 @@ from headwater.driver import Stage, row_schema
 from headwater.hashing import chunk_id
 from headwater.policies import ChunkPolicy, CorpusPolicy
 from headwater.stages.columns import ok_row, unpack_document
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 CHUNKS = pa.schema(
     [
@@ -22,6 +26,7 @@ CHUNKS = pa.schema(
         ("section", pa.list_(pa.string())),
         ("page", pa.int32()),
         ("tokens", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
         ("title", pa.string()),
         ("embedded", pa.string()),
         ("terms", pa.int32()),
@@ -31,32 +36,37 @@ CHUNKS = pa.schema(
 
 def chunk_stage(policy: CorpusPolicy) -> Stage:
     """Documents to chunks."""
-    from headwater.embedding import model_fingerprint
+    from headwater.embedding import model_fingerprint, prompts_of, tokenizer_source
 
+    source = tokenizer_source(policy.embed)
     return Stage(
         name="chunks",
         code_version=chunking.CODE_VERSION,
         parameters=policy.chunk.model_dump(mode="json")
-        | {"model": model_fingerprint(policy.embed.model), "bm25_language": policy.embed.bm25_language},
+        | {
+            "model": model_fingerprint(source),
+            "prompt": prompts_of(policy.embed).document,
+            "bm25_language": policy.embed.bm25_language,
+        },
         columns=("text", "elements", "title"),
         data=CHUNKS,
         function="headwater.stages.chunks:chunk_rows",
         owner="doc_id",
         batch_rows=32,
-        ephemeral={"_model": policy.embed.model},
+        ephemeral={"_model": source},
     )
 
 
 def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     """Cut the documents of a batch; a document without a chunk is quarantined."""
-    from headwater.embedding import load_tokenizer, token_counts
+    from headwater.embedding import token_counts
 
     settings = {k: v for k, v in parameters.items() if k in ChunkPolicy.model_fields}
     policy = ChunkPolicy.model_validate(settings)
-    tokenizer = load_tokenizer(parameters["_model"])
+    tokenizer = _tokenizer(parameters["_model"])
     result = []
     for row in batch.to_pylist():
-        pieces = chunking.chunk(unpack_document(row), policy, tokenizer=tokenizer)
+        pieces = chunking.chunk(unpack_document(row), policy, tokenizer=tokenizer, prompt=parameters["prompt"])
         embedded = [
             chunking.embedded_text(row["title"] or "", piece.section, piece.text, policy, tokenizer) for piece in pieces
         ]
@@ -71,6 +81,7 @@ def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
                 section=list(piece.section),
                 page=piece.page,
                 tokens=piece.tokens,
+                token_ids=piece.ids,
                 title=row["title"],
                 embedded=text,
                 terms=int(count),
@@ -80,3 +91,11 @@ def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
             failure = {"state": "quarantined", "reason": "no_chunks", "error": "Nothing is left of the text to index."}
             result.append({"input": row["id"], "id": row["id"], **failure})
     return pa.Table.from_pylist(result, schema=row_schema(CHUNKS))
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(model: str | None) -> Tokenizer:
+    """Return a model's tokenizer, the same one for all batches: it remembers the words that it has seen."""
+    from headwater.embedding import load_tokenizer
+
+    return load_tokenizer(model)

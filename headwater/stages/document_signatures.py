@@ -10,6 +10,7 @@ import pyarrow as pa
 from headwater import dedup
 from headwater.driver import Stage, row_schema
 from headwater.hashing import digest
+from headwater.policies import DedupPolicy
 from headwater.stages.columns import ok_row
 
 SIGNATURES = pa.schema(
@@ -18,16 +19,18 @@ SIGNATURES = pa.schema(
         ("signature", pa.list_(pa.int64())),
         ("shingles", pa.list_(pa.int64())),
         ("paragraphs", pa.list_(pa.string())),
+        # One hash per sentence; null unless the policy looks at sentences, because cutting them costs the most.
+        ("sentences", pa.list_(pa.int64())),
     ]
 )
 
 
-def signature_stage() -> Stage:
+def signature_stage(policy: DedupPolicy) -> Stage:
     """Cleaned documents to MinHash signatures, shingle hashes and paragraph hashes."""
     return Stage(
         name="document_signatures",
         code_version=dedup.CODE_VERSION,
-        parameters={},
+        parameters={"sentences": policy.sentences != "keep"},
         columns=("text",),
         data=SIGNATURES,
         function=signature_rows,
@@ -47,6 +50,7 @@ def signature_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
             signature=sketches.hashes[index].astype("int64"),
             shingles=shingles.values[shingles.offsets[index] : shingles.offsets[index + 1]].view("int64"),
             paragraphs=[paragraph for _, _, paragraph in dedup.paragraphs(text)],
+            sentences=dedup.sentence_hashes(text) if parameters["sentences"] else None,
         )
         for index, (name, text) in enumerate(zip(batch.column("id").to_pylist(), texts, strict=True))
     ]

@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from headwater.driver import RowFunction, Stage, row_schema
+from headwater.embedding.contract import REASONS, EmbeddingModel, Work, all_or_error
+from headwater.errors import ConfigError
 from headwater.hashing import digest
 from headwater.lake import Table
 from headwater.policies import EmbedPolicy
 from headwater.stages.columns import ok_row
 
 if TYPE_CHECKING:
-    from headwater.embedding import Embedder, VectorCache
+    from headwater.embedding import VectorCache
 
 CODE_VERSION = "1"
+_MASS_FAILURE_ROWS = 20
+"""When this many texts, and all of a batch, have no vector, the model is at fault, not the texts: the run stops."""
 _COPIED = ("ordinal", "text", "start", "end", "section", "page", "tokens", "title")
 
 EMBEDDINGS = pa.schema(
@@ -49,41 +54,58 @@ def average_terms(chunks: Table) -> float:
     return grid_average_length(mean or 1.0)
 
 
-def embedding_stage(policy: EmbedPolicy, chunks: Table, embedder: Callable[[], Embedder], cache: Path) -> Stage:
-    """Chunks to vectors. Runs in this process: the model brings its own parallelism, and is loaded only for work."""
-    from headwater.embedding import model_fingerprint
+def embedding_stage(
+    policy: EmbedPolicy, fingerprint: str, chunks: Table, embedder: Callable[[], EmbeddingModel], cache: Path
+) -> Stage:
+    """Chunks to vectors. Runs in this process: the model brings its own parallelism, and is loaded only for work.
+
+    ``fingerprint`` is the model's; vectors are kept under ``cache`` by it.
+    """
+    work = Work()
+
+    def details() -> Mapping[str, Any]:
+        return {"computed": work.rows} | (embedder().describe(work) if work.rows else {})
 
     return Stage(
         name="embeddings",
         code_version=CODE_VERSION,
         parameters={
-            "model": model_fingerprint(policy.model),
+            "model": fingerprint,
             "k": policy.bm25_k,
             "b": policy.bm25_b,
             "language": policy.bm25_language,
             "average_length": average_terms(chunks),
         },
-        columns=("embedded", *_COPIED),
+        columns=("embedded", "token_ids", *_COPIED),
         data=EMBEDDINGS,
-        function=_embed_rows(embedder, cache),
+        function=_embed_rows(embedder, cache, work),
         batch_rows=512,
+        details=details,
     )
 
 
-def _embed_rows(load: Callable[[], Embedder], cache: Path) -> RowFunction:
+def _embed_rows(load: Callable[[], EmbeddingModel], cache: Path, work: Work) -> RowFunction:
     from headwater.embedding import Bm25Encoder
 
     def embed(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
         embedder = load()
-        vectors = _cache(cache, embedder.fingerprint, embedder.dimensions)
+        _check_length(batch, embedder)
+        vectors = _cache(cache, parameters["model"], embedder.dimensions)
         texts = batch.column("embedded").to_pylist()
         hashes = [digest(text) for text in texts]
         found, dense = vectors.lookup(hashes)
         missing = np.flatnonzero(~found)
+        failed: dict[int, str] = {}
         if missing.size:
-            computed = embedder.encode_documents([texts[index] for index in missing])
-            dense[missing] = computed
-            vectors.store([hashes[index] for index in missing], computed)
+            ids = _token_ids(batch)
+            computed = embedder.try_documents([texts[row] for row in missing], [ids[row] for row in missing])
+            work.add(computed.work)
+            failed = {int(missing[row]): code for row, code in computed.failed.items()}
+            if len(failed) == missing.size >= _MASS_FAILURE_ROWS:
+                all_or_error(computed, "any text of a batch")
+            good = [row for row in range(len(missing)) if row not in computed.failed]
+            dense[missing] = computed.values
+            vectors.store([hashes[missing[row]] for row in good], computed.values[good])
         encoder = Bm25Encoder(
             k=parameters["k"],
             b=parameters["b"],
@@ -99,11 +121,35 @@ def _embed_rows(load: Callable[[], Embedder], cache: Path) -> RowFunction:
                 sparse_values=sparse[index].values,
                 **{name: row[name] for name in _COPIED},
             )
-            for index, row in enumerate(batch.to_pylist())
+            if index not in failed
+            else _quarantined(row["id"], failed[index])
+            for index, row in enumerate(batch.select(["id", *_COPIED]).to_pylist())
         ]
         return pa.Table.from_pylist(rows, schema=row_schema(EMBEDDINGS))
 
     return embed
+
+
+def _quarantined(name: str, code: str) -> dict[str, Any]:
+    return {"input": name, "id": name, "state": "quarantined", "reason": code, "error": REASONS[code][0]}
+
+
+def _token_ids(batch: pa.Table) -> list[npt.NDArray[np.int32]]:
+    """Return the token ids of every row, as views of the column's memory."""
+    column = batch.column("token_ids").combine_chunks()
+    ids = column.flatten().to_numpy(zero_copy_only=False)
+    ends = np.cumsum(column.value_lengths().to_numpy(zero_copy_only=False))
+    return np.split(ids, ends[:-1])
+
+
+def _check_length(batch: pa.Table, embedder: EmbeddingModel) -> None:
+    """Refuse chunks that the model would cut off unsaid."""
+    longest = max(batch.column("tokens").to_pylist(), default=0)
+    if longest > embedder.max_tokens:
+        raise ConfigError(
+            f"a chunk has {longest} tokens, but the embedding model reads {embedder.max_tokens}: set chunk.max_tokens to "
+            f"{embedder.max_tokens} at most, or choose another model (embed.model)"
+        )
 
 
 @lru_cache(maxsize=4)

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from headwater import metadata
 from headwater.driver import CORE, change_batches
 from headwater.hashing import digest, digest_bytes, row_fingerprints
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, ReleaseEngine
@@ -23,7 +24,7 @@ from headwater.ledger import Ledger, ReleaseInfo
 from headwater.reports import Progress, StageReport
 
 STAGE = "index_candidate"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _BATCH_ROWS = 1000
 
 MANIFEST = pa.schema([*CORE])
@@ -40,6 +41,7 @@ class IndexInputs:
     embeddings: Table
     objects: Table
     parsed: Table
+    anonymized: Table
     manifest: Table
 
 
@@ -125,9 +127,11 @@ def _documents(inputs: IndexInputs) -> pl.DataFrame:
         inputs.objects.scan()
         .select("doc_id", "key", "revision", "readers")
         .join(inputs.parsed.scan().select("doc_id", "content_type"), on="doc_id")
+        .join(inputs.anonymized.scan().select("doc_id", "metadata"), on="doc_id")
         .collect()
     )
-    digests = [digest(CODE_VERSION, *row) for row in frame.select("key", "revision", "readers", "content_type").rows()]
+    shared = frame.select("key", "revision", "readers", "content_type", "metadata")
+    digests = [digest(CODE_VERSION, *row) for row in shared.rows()]
     return frame.with_columns(pl.Series("document_digest", digests, dtype=pl.String))
 
 
@@ -220,6 +224,7 @@ def _batches(
             "fingerprint": pa.array([points[name] for name in batch.column("id").to_pylist()], pa.string()),
             **{name: pa.array([row[name] for row in owners]) for name in ("key", "revision", "content_type")},
             "readers": pa.array([row["readers"] for row in owners], pa.list_(pa.string())),
+            **_metadata([row["metadata"] for row in owners]),
         }
         arrays = [(own.get(f.name) if f.name in own else batch.column(f.name)) for f in POINT_SCHEMA]
         table = pa.table(
@@ -227,6 +232,13 @@ def _batches(
         )
         yield from table.combine_chunks().to_batches()
         progress.advance(STAGE, batch.num_rows)
+
+
+def _metadata(stored: Sequence[str | None]) -> dict[str, pa.Array]:
+    """Return the metadata columns of points whose documents have this JSON."""
+    known = {text: metadata.point_fields(text) for text in set(stored)}
+    rows = [known[text] for text in stored]
+    return {name: pa.array([row[name] for row in rows], POINT_SCHEMA.field(name).type) for name in metadata.FIELDS}
 
 
 def _cast(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

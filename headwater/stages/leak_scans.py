@@ -23,11 +23,11 @@ LEAKS = pa.schema([("findings", pa.int32()), ("entities", pa.string())])
 
 
 def leak_stage(policy: PrivacyPolicy) -> Stage:
-    """Chunks to findings."""
+    """Chunks to findings of structured personal data: names are the gate's to sample."""
     return Stage(
         name="leak_scans",
         code_version=privacy.CODE_VERSION,
-        parameters=policy.model_dump(mode="json") | {"pipeline": privacy.nlp_pipeline(policy)},
+        parameters={"policy": policy.model_dump(mode="json")},
         columns=("text", "title", "section"),
         data=LEAKS,
         function="headwater.stages.leak_scans:scan_rows",
@@ -38,7 +38,7 @@ def leak_stage(policy: PrivacyPolicy) -> Stage:
 
 def scan_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     """Look for personal data in the chunks of a batch."""
-    policy = PrivacyPolicy.model_validate({k: v for k, v in parameters.items() if k != "pipeline"})
+    policy = PrivacyPolicy.model_validate(parameters["policy"])
     rows = batch.to_pylist()
     labels = sorted({label for row in rows for label in (row["title"], *row["section"]) if label})
     texts = [*(row["text"] for row in rows), *labels]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from headwater import parsing
 from headwater.driver import Stage, row_schema
 from headwater.errors import ParseError, SourceError
+from headwater.parsing.ocr import engine
 from headwater.policies import ParsePolicy
 from headwater.stages.columns import DOCUMENT, ok_row, pack_elements
 
@@ -30,8 +31,9 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
     return Stage(
         name="parsed_documents",
         code_version=parsing.CODE_VERSION,
-        parameters=policy.model_dump(mode="json") | {"pipeline": parsing.sentence_pipeline(policy)},
-        columns=("key", "revision"),
+        parameters=policy.model_dump(mode="json")
+        | {"pipeline": parsing.sentence_pipeline(policy), "ocr_engine": engine() if policy.ocr else None},
+        columns=("key", "revision", "parent"),
         data=PARSED,
         function="headwater.stages.parsed_documents:parse_rows",
         batch_rows=8,
@@ -56,15 +58,16 @@ def _policy(parameters: Mapping[str, Any]) -> ParsePolicy:
 
 def parse_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     """Read and parse the objects of a batch; an object that can't be parsed costs its own row only."""
-    from headwater.source import open_store, read_object
+    from headwater.source import ObjectReader, open_store
 
     policy = _policy(parameters)
-    store = open_store(parameters["_uri"])
+    reader = ObjectReader(open_store(parameters["_uri"]), policy)
     rows = []
-    for source in batch.select(["id", "key"]).to_pylist():
+    for source in batch.select(["id", "key", "parent"]).to_pylist():
         name = source["id"]
         try:
-            document = parsing.parse_in_process(read_object(store, source["key"]), source["key"], policy)
+            data = reader.read(source["key"], attached=source["parent"] is not None)
+            document = parsing.parse_in_process(data, source["key"], policy)
         except (ParseError, SourceError) as error:
             code = error.code if isinstance(error, ParseError) else "unreadable"
             rows.append({"input": name, "id": name, "state": "quarantined", "reason": code, "error": str(error)})

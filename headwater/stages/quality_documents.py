@@ -1,17 +1,33 @@
-"""Documents to cleaned documents with a verdict: language, quality signals, keep or reject."""
+"""Documents to cleaned documents with a verdict: language, quality signals, keep or reject.
+
+A row's fingerprint says what its text and signals were made from; the limits are no part of it. When a limit changes,
+the verdicts are decided anew over the stored signals, no text is read but that of rows whose verdict changed (they are
+written again), and nothing downstream of an unchanged verdict is recomputed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
-from headwater import quality
-from headwater.driver import Stage, row_schema
+from headwater import metadata, quality
+from headwater.driver import Stage, change_batches, row_schema, run_stage, table_report
 from headwater.edits import edit_document
+from headwater.hashing import digest_bytes
+from headwater.lake import Table
 from headwater.policies import QualityPolicy
+from headwater.quality.report import summary
+from headwater.quality.rules import RULES
+from headwater.reports import NoProgress, Progress, StageReport
 from headwater.stages.columns import DOCUMENT, ok_row, pack_elements, unpack_document
+
+STAGE = "quality_documents"
 
 SIGNALS = (
     "characters",
@@ -31,7 +47,13 @@ SIGNALS = (
     "duplicate_line_share",
     "log_line_share",
     "table_line_share",
+    "code_line_share",
     "placeholder_share",
+    "blocked_matches",
+    *dict.fromkeys(rule.name for rule in RULES if rule.family not in (None, "business")),
+    "c4_any_lorem_lines",
+    "c4_any_bracket_lines",
+    "c4_any_sentences",
 )
 """The numeric columns of :func:`headwater.quality.signals`, stored so that a threshold can be decided anew."""
 
@@ -39,41 +61,135 @@ QUALITY = pa.schema(
     [
         *DOCUMENT,
         ("content_type", pa.string()),
+        ("metadata", pa.string()),
         ("language", pa.string()),
         ("language_score", pa.float64()),
+        ("profile", pa.string()),
         *((name, pa.float64()) for name in SIGNALS),
     ]
 )
 
+MEASURES = ("content_type", "language", "language_score", *SIGNALS)
+"""The columns that a verdict is decided from."""
+
+_REWRITTEN_ROWS = 256
+
+
+def assess_documents(policy: QualityPolicy, upstream: Table, target: Table, progress: Progress) -> StageReport:
+    """Bring ``target`` up to date with ``upstream`` and with the limits of ``policy``.
+
+    Rows that were measured or whose verdict changed count as recomputed. The report's details are
+    :func:`headwater.quality.report.summary` and the number of ``redecided`` rows.
+    """
+    started = time.perf_counter()
+    measured = run_stage(quality_stage(policy), upstream, target, _Unfinished(progress))
+    frame, changed = _verdicts(policy, target)
+    if changed.height:
+        progress.start(STAGE, changed.height)
+        target.change(change_batches(target.schema, _rewritten(target, changed, progress), []))
+    report = table_report(
+        STAGE,
+        target,
+        recomputed=measured.recomputed + changed.height,
+        removed=measured.removed,
+        seconds=time.perf_counter() - started,
+        details=summary(frame, policy) | {"redecided": changed.height},
+    )
+    # A verdict is no part of a row's fingerprint, but it is of the table's state.
+    states = target.read(["id", "fingerprint", "reason"]).sort("id").select(pl.concat_str(pl.all())).to_series()
+    report = replace(report, data_version=digest_bytes("".join(states.to_list()).encode()))
+    progress.finish(report)
+    return report
+
+
+class _Unfinished(NoProgress):
+    """Passes a stage's progress on, but for its end: what follows belongs to the same stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def start(self, stage: str, total: int) -> None:
+        """Pass on."""
+        self._progress.start(stage, total)
+
+    def advance(self, stage: str, rows: int) -> None:
+        """Pass on."""
+        self._progress.advance(stage, rows)
+
+
+def _verdicts(policy: QualityPolicy, target: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the signals of all judged rows with their verdicts, and the verdicts (id, state, reason, profile) that are
+    not those stored."""
+    stored = target.scan().filter(pl.col("state") != "quarantined")
+    frame = stored.select("id", "reason", "profile", *MEASURES).collect()
+    judged = profiled_verdicts(frame.drop("reason", "profile"), policy)
+    differs = (judged["reason"] != frame["reason"]) | (judged["profile"] != frame["profile"])
+    return judged, judged.filter(differs).select("id", "reason", "profile")
+
+
+def profiled_verdicts(frame: pl.DataFrame, policy: QualityPolicy) -> pl.DataFrame:
+    """Return stored signals with ``profile``, ``keep`` and ``reason`` as ``policy`` decides them."""
+    profiled = quality.profiled(frame, policy)
+    return pl.concat([profiled, quality.decide(profiled, policy)], how="horizontal")
+
+
+def _rewritten(target: Table, changed: pl.DataFrame, progress: Progress) -> Iterator[pa.RecordBatch]:
+    """Yield the rows whose verdict changed, as they are but for it."""
+    verdicts = {name: (reason, profile) for name, reason, profile in changed.iter_rows()}
+    for batch in target.batches(target.schema.names, list(verdicts), _REWRITTEN_ROWS):
+        reasons, profiles = zip(*(verdicts[name] for name in batch.column("id").to_pylist()), strict=True)
+        new = {
+            "state": ["ok" if reason == quality.OK else "rejected" for reason in reasons],
+            "reason": reasons,
+            "profile": profiles,
+        }
+        arrays = [
+            pa.array(new[field.name], field.type) if field.name in new else batch.column(field.name).cast(field.type)
+            for field in target.schema
+        ]
+        yield from pa.Table.from_arrays(arrays, schema=target.schema).combine_chunks().to_batches()
+        progress.advance(STAGE, batch.num_rows)
+
 
 def quality_stage(policy: QualityPolicy) -> Stage:
-    """Documents to cleaned documents with a verdict."""
+    """Documents to cleaned documents with a verdict; the limits don't decide what is recomputed."""
+    every = policy.model_dump(mode="json")
     return Stage(
-        name="quality_documents",
+        name=STAGE,
         code_version=quality.CODE_VERSION,
-        parameters=policy.model_dump(mode="json"),
-        columns=("text", "elements", "title", "content_type"),
+        parameters={name: value for name, value in every.items() if name in quality.MEASURED},
+        columns=("text", "elements", "title", "content_type", "metadata"),
         data=QUALITY,
         function=quality_rows,
         batch_rows=256,
+        ephemeral={name: value for name, value in every.items() if name not in quality.MEASURED},
     )
 
 
 def quality_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     """Clean and judge the documents of a batch. Runs in this process: it is vectorised and faster than a worker's start."""
+    policy = QualityPolicy.model_validate(parameters)
     rows = batch.to_pylist()
-    verdicts = quality.assess([row["text"] for row in rows], QualityPolicy.model_validate(parameters))
+    documents = []
+    for row in rows:
+        document = unpack_document(row)
+        for edits in quality.clean_steps(document.text, policy):
+            document = edit_document(document, edits)
+        documents.append(document)
+    kinds = [row["content_type"] for row in rows]
+    verdicts = quality.judge([document.text for document in documents], policy, content_types=kinds)
     result = []
-    for row, verdict in zip(rows, verdicts.iter_rows(named=True), strict=True):
-        document = edit_document(unpack_document(row), quality.clean_edits(row["text"]))
+    for row, document, verdict in zip(rows, documents, verdicts.iter_rows(named=True), strict=True):
         cleaned = ok_row(
             row["id"],
             text=document.text,
             elements=pack_elements(document.elements),
             title=row["title"],
             content_type=row["content_type"],
+            metadata=metadata.dump(metadata.choose(json.loads(row["metadata"] or "{}"), verdict["language"])),
             language=verdict["language"],
             language_score=verdict["language_score"],
+            profile=verdict["profile"],
             **{name: float(verdict[name]) for name in SIGNALS},
         )
         if not verdict["keep"]:

@@ -51,6 +51,10 @@ function showPassages(found, corpus) {
     const item = element("li");
     const source = { ...passage, doc: passage.doc_id };
     item.append(sourceButton(source, found.release, corpus), element("p", "sentence", passage.text));
+    if (passage.duplicates.length) {
+      const keys = passage.duplicates.map((other) => other.key).join(", ");
+      item.append(element("p", "small duplicates", `Also in: ${keys}`));
+    }
     list.append(item);
   }
   const note = found.passages.length ? `Release ${found.release}` : "No document that everyone may read matches.";

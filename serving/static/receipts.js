@@ -94,7 +94,12 @@ function row(receipt) {
   const state = element("td");
   state.append(element("span", `state ${receipt.state}`, STATES[receipt.state]));
   const why = element("td", "why", receipt.message);
-  if (receipt.survivor !== null) why.append(" Kept instead: ", survivor(receipt), ".");
+  if (receipt.survivor !== null) why.append(" Kept instead: ", receiptLink(receipt.survivor), ".");
+  if (receipt.parent !== null) why.append(" Attached to: ", receiptLink(receipt.parent), ".");
+  if (receipt.attachments.length) {
+    const links = receipt.attachments.flatMap((key) => [", ", receiptLink(key)]).slice(1);
+    why.append(" Attached to it: ", ...links, ".");
+  }
   if (receipt.requeued !== null) why.append(element("span", "code", `Asked to be processed again: ${receipt.requeued}`));
   if (receipt.reason !== "ok") why.append(element("span", "code", receipt.reason));
   const cells = [
@@ -126,10 +131,10 @@ function moment(text) {
   return time;
 }
 
-// The copy that was kept, as a link to its own receipt.
-function survivor(receipt) {
-  const link = element("a", "", receipt.survivor);
-  link.href = `?${new URLSearchParams({ corpus: shown.corpus, prefix: receipt.survivor })}`;
+// The key of another object, as a link to its receipt.
+function receiptLink(key) {
+  const link = element("a", "", key);
+  link.href = `?${new URLSearchParams({ corpus: shown.corpus, prefix: key })}`;
   return link;
 }
 

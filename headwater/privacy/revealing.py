@@ -1,0 +1,79 @@
+"""Opening what the action ``encrypt`` wrote: for who has the key and gives a reason, and never without a record."""
+
+from __future__ import annotations
+
+import getpass
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from headwater.errors import ConfigError, NotFoundError
+from headwater.hashing import document_id
+from headwater.privacy.actions import TOKEN, reveal
+
+if TYPE_CHECKING:
+    from headwater.corpus import Corpus
+
+_COLUMNS = ("text", "title", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """One encrypted value: its token, what it is, and what it says."""
+
+    token: str
+    entity: str
+    value: str
+
+
+def reveal_token(corpus: Corpus, token: str, *, reason: str, who: str | None = None) -> Revealed:
+    """Return what a token of the corpus stands for, and record who asked and why.
+
+    Raises ConfigError without a reason or the key, HeadwaterError for a token that the key doesn't open.
+    """
+    opened = _open(corpus, token.strip())
+    documents = corpus.tables.anonymized_documents.scan()
+    holding = documents.filter(_holds(pl.lit(opened.token))).select("doc_id").collect()["doc_id"].to_list()
+    _record(corpus, [opened], holding, reason, who)
+    return opened
+
+
+def reveal_document(corpus: Corpus, key: str, *, reason: str, who: str | None = None) -> list[Revealed]:
+    """Return what every token in the newest state of the document at ``key`` stands for, and record it.
+
+    Raises NotFoundError when the corpus has no such document, ConfigError without a reason or the key, HeadwaterError
+    when the key opens one of them not.
+    """
+    doc_id = document_id(corpus.name, key)
+    rows = corpus.tables.anonymized_documents.scan().filter(pl.col("doc_id") == doc_id).collect()
+    if rows.is_empty():
+        raise NotFoundError(f"Corpus {corpus.name!r} has no anonymised document {key!r}.")
+    row = rows.row(0, named=True)
+    headings = [heading for element in row["elements"] or () for heading in element["section"]]
+    texts = [*(row[name] or "" for name in _COLUMNS), *headings]
+    tokens = dict.fromkeys(match[0] for text in texts for match in TOKEN.finditer(text))
+    opened = [_open(corpus, token) for token in tokens]
+    _record(corpus, opened, [doc_id], reason, who)
+    return opened
+
+
+def _holds(token: pl.Expr) -> pl.Expr:
+    columns = [pl.col(name).fill_null("").str.contains(token, literal=True) for name in _COLUMNS]
+    return pl.any_horizontal(*columns)
+
+
+def _open(corpus: Corpus, token: str) -> Revealed:
+    return Revealed(token, *reveal(token, corpus.policy.privacy, corpus.name))
+
+
+def _record(corpus: Corpus, opened: list[Revealed], documents: list[str], reason: str, who: str | None) -> None:
+    """Record a reveal before anyone sees it."""
+    words = " ".join(reason.split())
+    if not words:
+        raise ConfigError("Say why the values are opened: the ledger keeps the reason.")
+    entities = Counter(item.entity for item in opened)
+    corpus.ledger.record_reveal(
+        corpus.name, who=who or getpass.getuser(), reason=words, entities=entities, documents=documents
+    )

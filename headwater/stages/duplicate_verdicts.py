@@ -1,0 +1,206 @@
+"""What becomes of every document of ``deduplicated_documents``, and everything that this is decided from.
+
+In: the kept documents of ``quality_documents`` with their signatures, keys and readers; the policy; the other corpora
+and the evaluation questions that it leaves out. Out: one verdict per document, the same whatever the order in which
+documents arrived. In this order a document
+
+1. is ``rejected`` when it contains an evaluation question;
+2. is a ``duplicate`` of what another corpus holds for the same readers, when that is near enough;
+3. is a ``duplicate`` of a better-ranked survivor with the same readers and the same text, or nearly the same;
+4. survives, without the paragraphs and sentences that the policy removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from headwater import dedup
+from headwater.hashing import digest, row_fingerprints
+from headwater.lake import Table
+from headwater.policies import DedupPolicy
+from headwater.stages.duplicate_clusters import READ_ROWS, OtherCorpus, stand_ins
+
+STAGE = "deduplicated_documents"
+CODE_VERSION = "2"
+
+FLAWS = (
+    "unknown_character_share",
+    "consonant_run_share",
+    "duplicate_line_share",
+    "log_line_share",
+    "placeholder_share",
+)
+"""Signals of which a better copy of the same text has less: broken decoding, bad OCR, lines that repeat."""
+
+_EXCLUSIONS = {"exclude_corpora", "exclude_questions", "exclude_ngram"}
+
+
+class DedupInputs:
+    """What the verdicts of one run are decided from, read once."""
+
+    def __init__(
+        self, policy: DedupPolicy, quality: Table, signatures: Table, objects: Table, others: Sequence[OtherCorpus]
+    ) -> None:
+        self.policy = policy
+        self.quality = quality
+        self.signatures = signatures
+        self.others = others
+        self._objects = objects
+        self.elsewhere = [other.documents() for other in others]
+        self.questions = dedup.read_questions(Path(policy.exclude_questions)) if policy.exclude_questions else []
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest over everything that the verdicts depend on: equal digests, equal verdicts."""
+        written = ["last_modified"] if self.policy.survivor == "first_seen" else []
+        readers = pl.col("readers").list.join("\n")
+        rows = (
+            self.quality.scan()
+            .filter(pl.col("state") == "ok")
+            .select("id", "fingerprint")
+            .join(
+                self._objects.scan().select("id", readers, *(pl.col(name).cast(pl.String) for name in written)), on="id"
+            )
+            .sort("id")
+            .select(pl.concat_str("id", "fingerprint", "readers", *written, separator="\t"))
+            .collect()
+        )
+        elsewhere = [
+            (other.name, *frame.select(pl.concat_str("id", "text_hash", "key", readers, separator="\t")).to_series())
+            for other, frame in zip(self.others, self.elsewhere, strict=True)
+        ]
+        settings = self.policy.model_dump_json(exclude={"exclude_questions"})
+        text = "\n".join(rows.to_series().to_list())
+        return digest(STAGE, CODE_VERSION, dedup.CODE_VERSION, settings, text, elsewhere, self.questions)
+
+    def documents(self) -> pl.DataFrame:
+        """Return the documents to decide on, one row each, sorted by id."""
+        columns = ["id", "fingerprint", "characters"] + (list(FLAWS) if self.policy.survivor == "best_quality" else [])
+        hashes = ["paragraphs"] if self.policy.boilerplate != "keep" else []
+        hashes += ["sentences"] if self.policy.sentences != "keep" else []
+        return (
+            self.quality.scan()
+            .filter(pl.col("state") == "ok")
+            .select(columns)
+            .join(self._objects.scan().select("id", "key", "readers", "last_modified"), on="id")
+            .join(self.signatures.scan().filter(pl.col("state") == "ok").select("id", "text_hash", *hashes), on="id")
+            .sort("id")
+            .collect()
+        )
+
+
+def decide(inputs: DedupInputs) -> pl.DataFrame:
+    """Return one row per document: what the stage's table says of it, and what is removed from its text.
+
+    ``paragraphs`` (hashes) and ``sentences`` (indexes) are what was found; the policy says whether they are removed.
+    """
+    policy, frame = inputs.policy, inputs.documents()
+    rank = _ranks(policy, frame)
+    asked = _questions_in(inputs, frame)
+    usable = np.array([line is None for line in asked], np.bool_)
+    standing = stand_ins(policy, frame, inputs.signatures, inputs.others, inputs.elsewhere, rank, usable)
+    codes: list[str] = []
+    notes: list[str | None] = []
+    for line, corpus, survivor, exact in zip(asked, standing.corpora, standing.survivors, standing.exact, strict=True):
+        note = None
+        if line is not None:
+            code, note = "contains_evaluation_question", f"It is the one on line {line} of the questions' file."
+        elif corpus is not None:
+            code, note = "held_by_other_corpus", f"It is in corpus {corpus!r}."
+        elif survivor is not None:
+            code = "exact_duplicate" if exact else "near_duplicate"
+        else:
+            code = "ok"
+        codes.append(code)
+        notes.append(note)
+    kept = np.array([code == "ok" for code in codes], np.bool_)
+    paragraphs = _boilerplate(policy, frame, kept)
+    sentences = _repeated(policy, frame, kept, rank)
+    settings = digest(STAGE, CODE_VERSION, dedup.CODE_VERSION, policy.model_dump_json(exclude=_EXCLUSIONS))
+    removed = [f"{row}:{a}:{b}" for row, a, b in zip(frame["fingerprint"], paragraphs, sentences, strict=True)]
+    fingerprints = row_fingerprints(removed, settings)
+    verdicts = [
+        digest(*parts)
+        for parts in zip(fingerprints, codes, standing.survivors, standing.similarities, notes, strict=True)
+    ]
+    return pl.DataFrame(
+        {
+            "id": frame["id"],
+            "fingerprint": fingerprints,
+            "state": [_STATES.get(code, "duplicate") for code in codes],
+            "reason": codes,
+            "error": pl.Series(notes, dtype=pl.String),
+            "survivor": pl.Series(standing.survivors, dtype=pl.String),
+            "similarity": pl.Series(standing.similarities, dtype=pl.Float64),
+            "paragraphs": pl.Series(paragraphs, dtype=pl.List(pl.String)),
+            "sentences": pl.Series(sentences, dtype=pl.List(pl.Int64)),
+            "verdict": verdicts,
+        },
+        schema_overrides=dict.fromkeys(("fingerprint", "state", "reason", "verdict"), pl.String),
+    )
+
+
+_STATES = {"ok": "ok", "contains_evaluation_question": "rejected"}
+
+
+def _ranks(policy: DedupPolicy, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Return each document's place in the order of who is kept, 0 for the first."""
+    first = [pl.col("key").str.starts_with(prefix).not_() for prefix in policy.preferred_prefixes]
+    flawless = pl.lit(1.0)
+    for name in FLAWS if policy.survivor == "best_quality" else ():
+        flawless = flawless * (1 - pl.col(name))
+    rule = {
+        "longest": [-pl.col("characters")],
+        "first_key": [],
+        "first_seen": [pl.col("last_modified")],
+        # Rounded: a difference in the third digit says nothing of quality, and then the longer copy says more.
+        "best_quality": [-flawless.round(2), -pl.col("characters")],
+    }[policy.survivor]
+    order = frame.with_row_index("row").sort(*first, *rule, "key")["row"].to_numpy()
+    rank = np.empty(frame.height, np.int64)
+    rank[order] = np.arange(frame.height)
+    return rank
+
+
+def _questions_in(inputs: DedupInputs, frame: pl.DataFrame) -> list[int | None]:
+    """Return, per document, the line of the evaluation question that it contains, None where it contains none."""
+    if not inputs.questions:
+        return [None] * frame.height
+    finder = dedup.QuestionFinder(inputs.questions, inputs.policy.exclude_ngram)
+    suspects: list[str] = []
+    parts = inputs.signatures.scan().filter(pl.col("state") == "ok").select("id", "shingles")
+    for part in parts.collect_batches(chunk_size=READ_ROWS):
+        sets = dedup.ShingleSets.from_arrow(part["shingles"].to_arrow())
+        suspects += part["id"].gather(finder.suspects(sets)).to_list()
+    found: dict[str, int | None] = {}
+    for batch in inputs.quality.batches(["id", "text"], suspects, 256):
+        for name, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True):
+            found[name] = finder.first_in(text)
+    return [found.get(name) for name in frame["id"]]
+
+
+def _boilerplate(policy: DedupPolicy, frame: pl.DataFrame, kept: npt.NDArray[np.bool_]) -> list[list[str]]:
+    """Return the boilerplate paragraphs of each survivor, by hash."""
+    if policy.boilerplate == "keep":
+        return [[] for _ in kept]
+    documents = frame["paragraphs"].to_list()
+    survivors = [hashes for hashes, stays in zip(documents, kept, strict=True) if stays]
+    common = dedup.boilerplate_paragraphs(survivors, policy)
+    return [sorted(common.intersection(hashes)) if stays else [] for hashes, stays in zip(documents, kept, strict=True)]
+
+
+def _repeated(
+    policy: DedupPolicy, frame: pl.DataFrame, kept: npt.NDArray[np.bool_], rank: npt.NDArray[np.int64]
+) -> list[list[int]]:
+    """Return the indexes of the sentences of each survivor that a better-ranked survivor has, too."""
+    if policy.sentences == "keep":
+        return [[] for _ in kept]
+    documents = [hashes if stays else [] for hashes, stays in zip(frame["sentences"].to_list(), kept, strict=True)]
+    groups = frame["readers"].list.join("\n").rank("dense").to_numpy().astype(np.int64)
+    return dedup.repeated_sentences(documents, rank, groups, policy.sentence_window)

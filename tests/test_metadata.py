@@ -1,0 +1,180 @@
+"""What documents say of themselves becomes what queries filter on, without the personal data in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater import metadata
+from headwater.corpus import Corpus, open_corpus
+from headwater.dates import period
+from headwater.errors import ReleaseError
+from tests import station_corpus
+from tests.mails import mail_bytes
+
+STATED: dict[str, Any] = {
+    "language": "en-GB",
+    "date": "2024-05-31",
+    "modified": "not a date",
+    "authors": ["Ondine Marsh", " Ondine  Marsh "],
+    "keywords": ["weir", "x" * 500],
+    "front_matter": {
+        "Team": "hydrology",
+        "version": 3,
+        "product.line": "Heron",
+        "draft": False,
+        "author": "Ondine Marsh",
+        "reviewer": "Per Falk",
+        "Zähler": "no name that a filter could spell",
+        "essay": "word " * 100,
+        "infinite": float("inf"),
+        "list": ["a"],
+    },
+}
+
+
+def test_metadata_is_chosen_from_what_the_file_states() -> None:
+    assert metadata.choose(STATED, "und") == {
+        "language": "en",
+        "date": "2024-05-31",
+        "authors": ["Ondine Marsh"],
+        "keywords": ["weir"],
+        "meta": {
+            "team": "hydrology",
+            "version": 3,
+            "product_line": "Heron",
+            "draft": False,
+            "reviewer": "Per Falk",
+        },
+    }
+
+
+def test_the_detected_language_goes_before_the_stated_one() -> None:
+    assert metadata.choose(STATED, "de")["language"] == "de"
+    assert metadata.choose({}, "und") == {}
+
+
+def test_front_matter_without_end_is_cut() -> None:
+    chosen = metadata.choose({"front_matter": {f"n{n}": n for n in range(1000)}}, None)
+    assert len(chosen["meta"]) == metadata.MAX_NAMES
+
+
+def test_persons_are_replaced_as_a_whole_and_other_strings_as_the_policy_found() -> None:
+    chosen = metadata.choose(STATED, "en")
+    assert metadata.texts(chosen) == ["weir", "hydrology", "Heron"]
+    replaced = {"weir": "weir", "hydrology": "<ORGANIZATION>", "Heron": "Heron"}
+    cleaned = metadata.replace(chosen, replaced, lambda _: "<PERSON>")
+    assert cleaned["authors"] == ["<PERSON>"]
+    assert cleaned["meta"] == {
+        "team": "<ORGANIZATION>",
+        "version": 3,
+        "product_line": "Heron",
+        "draft": False,
+        "reviewer": "<PERSON>",
+    }
+    dropped = metadata.replace(chosen, replaced, lambda _: None)
+    assert "authors" not in dropped and "reviewer" not in dropped["meta"]
+
+
+def test_a_point_gets_its_dates_as_text_and_as_seconds() -> None:
+    fields = metadata.point_fields(metadata.dump(metadata.choose(STATED, "en")))
+    assert set(fields) == set(metadata.FIELDS)
+    assert (fields["date"], fields["date_seconds"]) == ("2024-05-31", 1717113600)
+    assert fields["modified"] is None and fields["modified_seconds"] is None
+    assert json.loads(fields["meta"])["version"] == 3
+    assert set(metadata.point_fields(None).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("value", "length"),
+    [
+        ("2024", 366 * 86400),
+        ("2023-02", 28 * 86400),
+        ("2024-12", 31 * 86400),
+        ("2024-05-31", 86400),
+        ("2024-05-31T09:30", 1),
+        ("2024-05-31T09:30:00+02:00", 1),
+        ("1969-07-20", 86400),
+    ],
+)
+def test_a_date_names_a_stretch_of_time(value: str, length: int) -> None:
+    start, end = period(value)
+    assert end - start == length
+
+
+@pytest.mark.parametrize("value", ["", "yesterday", "2024-13", "2024-02-30", "24", "31.05.2024"])
+def test_what_is_no_date_is_an_error(value: str) -> None:
+    with pytest.raises(ValueError, match="2024-05-31"):
+        period(value)
+
+
+# --- the whole line -------------------------------------------------------------------------------------------------
+
+PAGE = """---
+title: Greasing the weir
+date: 2024-05-31
+updated: 2024-11-02
+author: Ondine Marsh
+tags: [grease, maintenance]
+team: hydrology
+version: 3
+desk: duty.desk@heronworks.example.org
+---
+
+# Greasing the weir
+
+The upper weir is greased with paste number nine by whoever has the early watch, and the log is signed at noon.
+"""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Corpus]:
+    for name in ("HEADWATER_PROJECT", "HEADWATER_HOME", "HEADWATER_LEDGER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    root = station_corpus.make(tmp_path)
+    (tmp_path / "documents" / "page.md").write_text(PAGE)
+    (tmp_path / "documents" / "letter.eml").write_bytes(
+        mail_bytes("The early watch", "The early watch signs the log of the weir at noon, and hands the keys over.")
+    )
+    with open_corpus(root) as corpus:
+        assert all(check.passed for check in station_corpus.reindex(corpus).checks)
+        yield corpus
+
+
+@pytest.mark.slow
+def test_front_matter_and_headers_filter_a_search_and_hold_no_personal_data(corpus: Corpus) -> None:
+    def found(**filters: Any) -> set[str]:
+        fields = {name.replace("__", "."): value for name, value in filters.items()}
+        return {passage.key for passage in corpus.search("Who greases the weir?", 30, filters=fields)}
+
+    assert found(date="2024-05") == {"page.md"} and found(date="2024") == {"page.md", "letter.eml"}
+    assert found(date={"gte": "2024-03-05", "lt": "2024-03-06"}) == {"letter.eml"}
+    assert found(modified={"gte": "2024-11"}) == {"page.md"} and found(keywords="grease") == {"page.md"}
+    assert found(meta__team="hydrology", meta__version={"gte": 3}) == {"page.md"}
+    assert "weir.md" in found(language="en") and found(language="de") == set()
+    with pytest.raises(ReleaseError, match="date"):
+        found(date="soon")
+
+    passage = corpus.search("Who greases the weir?", 1, filters={"key": "page.md"})[0]
+    assert (passage.language, passage.date, passage.content_type) == ("en", "2024-05-31", "text/markdown")
+    assert "grease" in passage.keywords and passage.meta["version"] == 3
+    assert corpus.document(passage.doc_id).metadata["date"] == "2024-05-31"
+
+    # Nothing behind the anonymisation knows the author, the sender or the address.
+    tables = corpus.tables
+    stored = [*tables.anonymized_documents.scan().collect()["metadata"], repr(corpus.search("weir", 50))]
+    assert not any(secret in text for text in stored for secret in ("Marsh", "duty.desk"))
+    assert passage.meta["desk"] == "<EMAIL_ADDRESS>" and passage.authors == ("<PERSON>",)
+
+    # A change of the front matter alone reaches the index; without a change nothing is done.
+    release = corpus.live()
+    station_corpus.reindex(corpus)
+    assert corpus.live() == release
+    page = corpus.project.root / "documents" / "page.md"
+    page.write_text(PAGE.replace("version: 3", "version: 4"))
+    station_corpus.reindex(corpus)
+    assert found(meta__version=4) == {"page.md"} and found(meta__version=3) == set()

@@ -1,0 +1,135 @@
+"""What the privacy policy does to documents on their way through the line, and who may undo it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from headwater.cli.app import app
+from headwater.corpus import Corpus, open_corpus
+from headwater.erase import erase
+from headwater.errors import ConfigError, NotFoundError
+from headwater.pipeline import Pipeline
+from headwater.privacy.revealing import reveal_document, reveal_token
+from tests.conftest import MakeCorpus
+
+KEY = "a secret of this test, not of anyone"
+LETTER = """# Letter to Tomoko Lindqvist
+
+Tomoko Lindqvist pays the pump of the north house from the account GB82 WEST 1234 5698 7654 32, and nobody else does.
+The pump runs at night, as it has for years, and the keeper of the house counts its turns whenever the river is high.
+
+## What Ilse Varga said
+
+Ilse Varga said that the pump should stay where it is, because the river rises every spring and the cellar is low.
+She can be asked at ilse.varga@example.org, and the office in Utrecht keeps a copy of the plan for everyone to read.
+"""
+FORM = """# Form of the north house
+
+The form asks for a number that nobody should write down here, and yet somebody did: the social security number is
+536-90-4399, which stands on the second line. The keeper of the house keeps the form in a drawer and locks it at night.
+"""
+POLICY = {"actions": {"PERSON": "pseudonym", "IBAN_CODE": "encrypt", "US_SSN": "reject_document"}}
+DOCUMENT_STAGES = ("source_objects", "parsed_documents", "quality_documents", "deduplicated_documents")
+
+
+@pytest.fixture
+def corpus(make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch) -> Iterator[Corpus]:
+    monkeypatch.setenv("HEADWATER_PRIVACY_KEY", KEY)
+    path = make_corpus("letters", {"letter.md": LETTER, "form.md": FORM}, privacy=POLICY)
+    with open_corpus(path) as corpus:
+        for stage in (*DOCUMENT_STAGES, "anonymized_documents"):
+            getattr(Pipeline(corpus, workers=1), stage)()
+        yield corpus
+
+
+def row(corpus: Corpus, key: str) -> dict[str, object]:
+    names = corpus.tables.source_objects.scan().select("doc_id", "key")
+    documents = corpus.tables.anonymized_documents.scan().join(names, on="doc_id")
+    return documents.filter(pl.col("key") == key).collect().row(0, named=True)
+
+
+def test_text_title_and_headings_hold_no_name_and_the_audit_counts_what_was_done(corpus: Corpus) -> None:
+    done = row(corpus, "letter.md")
+    said = json.dumps([done["text"], done["title"], [element["section"] for element in done["elements"]]])  # type: ignore[attr-defined]
+    assert not [name for name in ("Tomoko", "Lindqvist", "Ilse", "Varga", "GB82") if name in said]
+    assert "Person-" in str(done["title"]) and "Utrecht" in said
+    audit = json.loads(str(done["personal_data"]))
+    assert audit["PERSON"]["pseudonym"] >= 3 and audit["IBAN_CODE"] == {"encrypt": 1}
+    assert audit["EMAIL_ADDRESS"] == {"replace": 1} and audit["LOCATION"] == {"keep": 1}
+
+
+def test_the_table_of_names_says_where_and_never_what(corpus: Corpus) -> None:
+    names = corpus.tables.name_spans.scan().collect()
+    assert sum(map(len, names["names"].to_list())) >= 4
+    written = names.write_json()
+    assert not [name for name in ("Tomoko", "Lindqvist", "Ilse", "Varga", "Utrecht") if name in written]
+
+
+def test_a_document_with_what_is_not_accepted_is_rejected_in_plain_words(corpus: Corpus) -> None:
+    done = row(corpus, "form.md")
+    assert (done["state"], done["reason"], done["text"]) == ("rejected", "personal_data", None)
+    assert done["error"] == "The document holds US_SSN (1), which this corpus does not accept."
+    for stage in ("chunks", "embeddings", "index_candidate"):
+        getattr(Pipeline(corpus, workers=1), stage)()
+    assert Pipeline(corpus).end_states() == {"indexed": 1, "rejected": 1}
+
+
+def test_nothing_is_computed_twice_and_another_key_computes_all(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = row(corpus, "letter.md")["text"]
+    assert Pipeline(corpus, workers=1).anonymized_documents().recomputed == 0
+    monkeypatch.setenv("HEADWATER_PRIVACY_KEY", KEY[::-1])
+    version = corpus.tables.name_spans.version()
+    assert Pipeline(corpus, workers=1).anonymized_documents().recomputed == 2
+    assert corpus.tables.name_spans.version() == version
+    assert row(corpus, "letter.md")["text"] != before
+
+
+def test_a_missing_key_is_an_error_before_anything_is_done(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEADWATER_PRIVACY_KEY")
+    versions = corpus.tables.versions()
+    with pytest.raises(ConfigError, match="HEADWATER_PRIVACY_KEY is not set"):
+        Pipeline(corpus, workers=1).run()
+    assert corpus.tables.versions() == versions
+
+
+def test_a_token_is_revealed_for_a_reason_and_the_ledger_keeps_who_and_why_never_what(corpus: Corpus) -> None:
+    (opened,) = reveal_document(corpus, "letter.md", reason="Asked by the account's owner.", who="keeper")
+    assert (opened.entity, opened.value) == ("IBAN_CODE", "GB82 WEST 1234 5698 7654 32")
+    assert reveal_token(corpus, opened.token, reason="Once more.").value == opened.value
+    second, first = corpus.ledger.reveals(corpus.name)
+    assert (first.who, first.reason, first.entities) == ("keeper", "Asked by the account's owner.", {"IBAN_CODE": 1})
+    assert first.documents == second.documents == (str(row(corpus, "letter.md")["doc_id"]),)
+    kept = [value for table, values in corpus.ledger.texts() if table == "reveals" for value in values]
+    assert not [value for value in kept if value and ("GB82" in value or opened.token in value)]
+    with pytest.raises(ConfigError, match="why"):
+        reveal_token(corpus, opened.token, reason="  ")
+    with pytest.raises(NotFoundError):
+        reveal_document(corpus, "nowhere.md", reason="Why not.")
+    assert len(corpus.ledger.reveals(corpus.name)) == 2
+
+
+def test_the_command_reveals_and_refuses(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = CliRunner().invoke
+    done = run(app, ["reveal", "letters", "--document", "letter.md", "--reason", "A test.", "--json"])
+    assert done.exit_code == 0 and json.loads(done.output)[0]["value"].startswith("GB82")
+    token = json.loads(done.output)[0]["token"]
+    assert run(app, ["reveal", "letters", token]).exit_code != 0
+    assert run(app, ["reveal", "letters", "--reason", "A test."]).exit_code != 0
+    monkeypatch.delenv("HEADWATER_PRIVACY_KEY")
+    refused = run(app, ["reveal", "letters", token, "--reason", "A test."])
+    assert refused.exit_code == 1 and "GB82" not in refused.output
+
+
+def test_an_erased_document_leaves_no_names_behind(corpus: Corpus, tmp_path: Path) -> None:
+    doc_id = str(row(corpus, "letter.md")["doc_id"])
+    receipt = erase(corpus, "letter.md", reason="A test.")
+    assert receipt.verified.found == 0 and receipt.removed.rows["name_spans"] == 1
+    assert doc_id not in corpus.tables.name_spans.read(["doc_id"])["doc_id"].to_list()

@@ -1,0 +1,1 @@
+"""Training of the models that come with Headwater; run from a checkout, never needed to use it."""

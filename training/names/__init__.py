@@ -1,0 +1,1 @@
+"""The names model: its data, training and cross-validation."""
