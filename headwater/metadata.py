@@ -72,10 +72,18 @@ def dump(metadata: Mapping[str, Any]) -> str:
 
 
 def texts(metadata: Mapping[str, Any]) -> list[str]:
-    """Return the strings in which personal data has to be looked for."""
-    meta = metadata.get("meta", {})
-    values = (item for name, item in meta.items() if isinstance(item, str) and not _PERSON.fullmatch(name))
-    return [*metadata.get("keywords", ()), *values]
+    """Return the strings in which personal data has to be looked for; a number is looked at as it is written."""
+    values = (str(item) for item in metadata.get("meta", {}).values() if not isinstance(item, bool))
+    return [*metadata.get("authors", ()), *metadata.get("keywords", ()), *values]
+
+
+def persons(metadata: Mapping[str, Any]) -> set[str]:
+    """Return the values that are a person's name as a whole, whatever a recogniser would make of them."""
+    meta = metadata.get("meta", {}).items()
+    return {
+        *metadata.get("authors", ()),
+        *(item for name, item in meta if isinstance(item, str) and _PERSON.fullmatch(name)),
+    }
 
 
 def replace(
@@ -83,19 +91,25 @@ def replace(
 ) -> dict[str, Any]:
     """Return metadata without personal data: ``replaced`` gives the new text for each of :func:`texts`.
 
-    An author is a person's name as a whole, whatever a recogniser would make of it: ``person`` gives what stands in its
-    place, None leaves it out.
+    ``person`` gives what stands in the place of each of :func:`persons`, None leaves it out; where it leaves the value
+    as it is, other personal data in it (an author that is an address) is still replaced.
     """
+    names = persons(metadata)
+
+    def new(value: Any) -> Any:
+        if isinstance(value, bool):
+            return value
+        if value in names:
+            instead = person(value)
+            return replaced[value] if instead == value else instead
+        return value if replaced[str(value)] == str(value) else replaced[str(value)]
+
     result = dict(metadata)
-    if "authors" in metadata:
-        result["authors"] = _strings([person(author) for author in metadata["authors"]])
-    if "keywords" in metadata:
-        result["keywords"] = _strings([replaced[keyword] for keyword in metadata["keywords"]])
+    for field in ("authors", "keywords"):
+        if field in metadata:
+            result[field] = _strings([new(value) for value in metadata[field]])
     if "meta" in metadata:
-        meta = {
-            name: (person(value) if _PERSON.fullmatch(name) else replaced[value]) if isinstance(value, str) else value
-            for name, value in metadata["meta"].items()
-        }
+        meta = {name: new(value) for name, value in metadata["meta"].items()}
         result["meta"] = {name: value for name, value in meta.items() if value is not None}
     return {name: value for name, value in result.items() if value}
 

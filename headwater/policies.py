@@ -616,7 +616,7 @@ class EmbedPolicy(Policy):
     )
     url: str | None = Field(
         default=None,
-        pattern=r"^https?://",
+        pattern=r"^https?://[^@?#\s]+$",
         description="OpenAI-compatible endpoint, such as http://vllm:8000/v1 (its key: EMBEDDINGS_API_KEY); default: the model runs in this process.",
     )
     tokenizer: str | None = Field(

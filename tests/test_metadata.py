@@ -65,8 +65,8 @@ def test_front_matter_without_end_is_cut() -> None:
 
 def test_persons_are_replaced_as_a_whole_and_other_strings_as_the_policy_found() -> None:
     chosen = metadata.choose(STATED, "en")
-    assert metadata.texts(chosen) == ["weir", "hydrology", "Heron"]
-    replaced = {"weir": "weir", "hydrology": "<ORGANIZATION>", "Heron": "Heron"}
+    replaced = {text: text for text in metadata.texts(chosen)} | {"hydrology": "<ORGANIZATION>"}
+    assert set(replaced) == {"Ondine Marsh", "weir", "hydrology", "3", "Heron", "Per Falk"}
     cleaned = metadata.replace(chosen, replaced, lambda _: "<PERSON>")
     assert cleaned["authors"] == ["<PERSON>"]
     assert cleaned["meta"] == {
@@ -78,6 +78,16 @@ def test_persons_are_replaced_as_a_whole_and_other_strings_as_the_policy_found()
     }
     dropped = metadata.replace(chosen, replaced, lambda _: None)
     assert "authors" not in dropped and "reviewer" not in dropped["meta"]
+
+
+def test_numbers_and_persons_that_are_kept_lose_other_personal_data() -> None:
+    chosen = {"authors": ["ines@example.org", "Per Falk"], "meta": {"phone": 4155550132, "draft": True}}
+    replaced = {"ines@example.org": "<EMAIL_ADDRESS>", "Per Falk": "Per Falk", "4155550132": "<PHONE_NUMBER>"}
+    cleaned = metadata.replace(chosen, replaced, lambda name: name)
+    assert cleaned == {
+        "authors": ["<EMAIL_ADDRESS>", "Per Falk"],
+        "meta": {"phone": "<PHONE_NUMBER>", "draft": True},
+    }
 
 
 def test_a_point_gets_its_dates_as_text_and_as_seconds() -> None:

@@ -541,3 +541,14 @@ def test_doctor_reports_that_tesseract_is_absent(monkeypatch: pytest.MonkeyPatch
         known.cache_clear()
     assert finding.state == "note"
     assert "not installed" in finding.found
+
+
+def test_a_forwarded_message_whose_subject_is_no_text_gets_a_name_that_can_be_stored() -> None:
+    mail = (
+        b"From: a@example.org\r\nTo: b@example.org\r\nSubject: forwarded\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\nSee below.\r\n"
+        b"--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: =?utf-7?Q?+2AA-?= \xff\r\nFrom: c@example.org\r\n\r\nHello.\r\n"
+        b"--x--\r\n"
+    )
+    [attached] = attachments(mail, ParsePolicy())
+    assert attached.name.encode() and attached.name.endswith(".eml")

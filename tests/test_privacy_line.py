@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -15,7 +16,9 @@ from headwater.corpus import Corpus, open_corpus
 from headwater.erase import erase
 from headwater.errors import ConfigError, NotFoundError
 from headwater.pipeline import Pipeline
+from headwater.policies import PrivacyPolicy, PrivacyRecognizer
 from headwater.privacy.revealing import reveal_document, reveal_token
+from headwater.stages.name_spans import name_rows, name_stage
 from tests.conftest import MakeCorpus
 
 KEY = "a secret of this test, not of anyone"
@@ -133,3 +136,25 @@ def test_an_erased_document_leaves_no_names_behind(corpus: Corpus, tmp_path: Pat
     receipt = erase(corpus, "letter.md", reason="A test.")
     assert receipt.verified.found == 0 and receipt.removed.rows["name_spans"] == 1
     assert doc_id not in corpus.tables.name_spans.read(["doc_id"])["doc_id"].to_list()
+
+
+def test_own_kinds_of_personal_data_beside_names_reach_the_stage_of_names() -> None:
+    policy = PrivacyPolicy(
+        entities=["PERSON", "EMPLOYEE_ID"],
+        recognizers=[PrivacyRecognizer(entity="EMPLOYEE_ID", patterns=[r"\bE-\d{5}\b"])],
+    )
+    stage = name_stage(policy)
+    row = {"id": "1", "text": "Ask Maria Lindqvist, E-12345.", "elements": [], "title": None, "metadata": None}
+    found = name_rows(pa.Table.from_pylist([row]), {**stage.parameters, **stage.ephemeral}).to_pylist()
+    assert [span["entity"] for span in found[0]["names"]] == ["PERSON"]
+
+
+def test_personal_data_in_metadata_is_replaced_whatever_it_is_written_as(make_corpus: MakeCorpus) -> None:
+    page = "---\nauthor: ilse.varga@example.org\nphone: 4155550132\ncard: 4111111111111111\nversion: 3\n---\n" + LETTER
+    path = make_corpus("pages", {"page.md": page}, privacy={"actions": {"PERSON": "keep"}})
+    with open_corpus(path) as corpus:
+        for stage in (*DOCUMENT_STAGES, "anonymized_documents"):
+            getattr(Pipeline(corpus, workers=1), stage)()
+        [stated] = corpus.tables.anonymized_documents.read(["metadata"])["metadata"].to_list()
+    assert "ilse.varga" not in stated and "4155550132" not in stated and "4111111111111111" not in stated
+    assert json.loads(stated)["meta"]["version"] == 3

@@ -33,7 +33,7 @@ _MAX_PARTS_DEPTH = 50
 """Multiparts within multiparts; mail programs nest four or five deep."""
 
 _MAX_NAME = 150  # characters; most file systems and key listings take 255 bytes
-_UNSAFE_IN_NAMES = re.compile(r"[\x00-\x1f\x7f]+|!(?=$)")
+_UNSAFE_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+|!(?=$)")
 _DEFAULT_POLICY = ParsePolicy()
 
 
@@ -186,7 +186,9 @@ def _header(message: EmailMessage, name: str) -> str | None:
         value = message.get(name)
     except Exception:  # the header parser fails on some malformed values with IndexError, AttributeError and others
         value = next((raw for field, raw in message.raw_items() if field.lower() == name.lower()), None)
-    return " ".join(str(value).split()) or None if value is not None else None
+    # Bytes that are no text are kept by the parser as surrogates, which nothing else can store.
+    text = str(value).encode("utf-8", "replace").decode() if value is not None else ""
+    return " ".join(text.split()) or None
 
 
 def _date(message: EmailMessage) -> str | None:

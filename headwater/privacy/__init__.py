@@ -24,7 +24,7 @@ from headwater.privacy.finders import find_names, finder_of
 from headwater.privacy.spans import drop_cut_links, drop_identifiers, mask_placeholders, resolve
 from headwater.types import AnonymizedText, PiiSpan, Replacement
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 REASONS: dict[str, tuple[str, str]] = {
     "privacy_failed": (

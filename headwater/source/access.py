@@ -65,4 +65,5 @@ def _fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _is_name(group: str) -> bool:
-    return bool(group.strip()) and not any("\ud800" <= character <= "\udfff" for character in group)
+    # Lists of groups are compared as joined lines: a line break inside a name would make two lists look alike.
+    return bool(group.strip()) and group.isprintable()

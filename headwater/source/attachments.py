@@ -69,7 +69,14 @@ def may_be_mail(head: bytes, key: str) -> bool:
 
 def mark_of(policy: ParsePolicy, exclude: Iterable[str], taken: Iterable[str]) -> str:
     """Return what, beside its bytes, decides what is attached to a mail. ``taken`` are keys that others have already."""
-    limits = (policy.max_attachments, policy.max_nesting, policy.max_expanded_bytes)
+    limits = (
+        policy.max_attachments,
+        policy.max_nesting,
+        policy.max_expanded_bytes,
+        policy.timeout_seconds,
+        policy.cpu_seconds,
+        policy.memory_mb,
+    )
     return digest(CODE_VERSION, parsing.CODE_VERSION, *limits, *sorted(exclude), "", *sorted(taken))
 
 

@@ -90,7 +90,13 @@ def _row(
     row: Mapping[str, Any], done: AnonymizedText, of_label: Mapping[str, AnonymizedText], person: _Persons
 ) -> dict[str, Any]:
     labels = {label: of_label[label] for label in labels_of(row)}
-    refused = sorted({*done.rejected, *(entity for label in labels.values() for entity in label.rejected)})
+    stated = json.loads(row["metadata"] or "{}")
+    authors = metadata.persons(stated)
+    # That a document has an author is no reason to refuse it: the author is left out.
+    in_labels = {(label, entity) for label, text in labels.items() for entity in text.rejected}
+    refused = sorted(
+        {*done.rejected, *(entity for label, entity in in_labels if entity != "PERSON" or label not in authors)}
+    )
     counts: dict[str, dict[str, int]] = {
         entity: {person.writer.action(entity): count} for entity, count in done.found.items()
     }
@@ -111,7 +117,6 @@ def _row(
     for element in elements:
         element["section"] = [labels[heading].text for heading in element["section"]]
     replaced = {label: text.text for label, text in labels.items()}
-    stated = json.loads(row["metadata"] or "{}")
     kinds = [item.entity for item in done.replacements]
     return ok_row(
         row["id"],

@@ -18,7 +18,7 @@ from headwater.driver import Stage, row_schema
 from headwater.lake import Table
 from headwater.policies import PrivacyPolicy
 from headwater.privacy.engine import readable
-from headwater.privacy.finders import finder_of
+from headwater.privacy.finders import finder_of, wanted_names
 from headwater.stages.columns import ok_row
 from headwater.types import PiiSpan
 
@@ -40,8 +40,11 @@ _JOINED_ROWS = 1024
 def name_stage(policy: PrivacyPolicy) -> Stage:
     """Surviving documents to the names in them; none where the policy looks for none."""
     finder = finder_of(policy)
-    deciding = ("entities", "names", "spacy_model", "transformers_model", "language", "names_min_score")
+    deciding = ("names", "spacy_model", "transformers_model", "language", "names_min_score")
     settings = policy.model_dump(mode="json", include=set(deciding)) if finder else {}
+    if finder:
+        # The names alone: the corpus' own kinds of personal data mean nothing without their recognisers.
+        settings["entities"] = sorted(wanted_names(policy))
     in_process = finder is None or finder.in_process
     return Stage(
         name="name_spans",

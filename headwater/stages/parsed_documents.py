@@ -67,7 +67,7 @@ def parse_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
         name = source["id"]
         try:
             data = reader.read(source["key"], attached=source["parent"] is not None)
-            document = parsing.parse_in_process(data, source["key"], policy)
+            document = parsing.parse_confined(data, source["key"], policy)
         except (ParseError, SourceError) as error:
             code = error.code if isinstance(error, ParseError) else "unreadable"
             rows.append({"input": name, "id": name, "state": "quarantined", "reason": code, "error": str(error)})
