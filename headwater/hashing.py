@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 
 DIGEST_BYTES = 16
 _NAMESPACE = uuid.UUID("6f1f2c3a-2f0e-5c1c-9a57-0a1f6d9f7a11")
@@ -17,6 +19,18 @@ _NAMESPACE = uuid.UUID("6f1f2c3a-2f0e-5c1c-9a57-0a1f6d9f7a11")
 def digest_bytes(data: bytes) -> str:
     """Return the 32-character hexadecimal digest of ``data``; a document's *revision* is this over its bytes."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, read once per process, size and time of change."""
+    status = path.stat()
+    return _file_hash(str(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _file_hash(path: str, size: int, changed: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(*fields: object) -> str:

@@ -231,11 +231,36 @@ def apply_permissions(corpus: Corpus) -> list[int]:
 def _narrowed(corpus: Corpus, info: ReleaseInfo, current: pl.DataFrame) -> dict[str, list[str]]:
     """Return the readers that documents of a release have left, where they are fewer than when it was made."""
     versions = info.table_versions
-    made = corpus.tables.source_objects.read(["doc_id", "readers"], versions["source_objects"])
+    made = _made_with(corpus, versions["source_objects"], current)
     inside = corpus.tables.index_manifest.scan(versions["index_manifest"]).select("doc_id").unique().collect()
-    joined = made.join(current, on="doc_id", suffix="_now").join(inside, on="doc_id", how="semi")
-    left = ((name, set(then), _left(set(then), set(now))) for name, then, now in joined.iter_rows())
+    joined = made.join(current, left_on="decides", right_on="doc_id", suffix="_now").join(
+        inside, on="doc_id", how="semi"
+    )
+    rows = joined.select("doc_id", "readers", "readers_now").iter_rows()
+    left = ((name, set(then), _left(set(then), set(now))) for name, then, now in rows)
     return {name: sorted(readers) for name, then, readers in left if readers != then}
+
+
+def _made_with(corpus: Corpus, version: int, current: pl.DataFrame) -> pl.DataFrame:
+    """Return doc_id, readers, and ``decides``: the object whose readers of now (in ``current``) count for it.
+
+    What was attached to a mail goes by that mail's readers of now where it isn't listed itself any more: a mail that
+    can't be opened now has lost its attachments, but not the say over who may read them.
+    """
+    objects = corpus.tables.source_objects
+    names = objects.scan(version).collect_schema().names()
+    if "parent" not in names:  # of before attachments were documents
+        return objects.read(["doc_id", "readers"], version).with_columns(decides="doc_id")
+    made = objects.read(["doc_id", "readers", "parent"], version)
+    parents = dict(made.filter(pl.col("parent").is_not_null()).select("doc_id", "parent").iter_rows())
+    now = dict(current.iter_rows())
+
+    def listed(doc_id: str) -> str:
+        while doc_id not in now and doc_id in parents:
+            doc_id = parents[doc_id]
+        return doc_id
+
+    return made.select("doc_id", "readers", pl.Series("decides", [listed(name) for name in made["doc_id"]], pl.String))
 
 
 def _left(then: set[str], now: set[str]) -> set[str]:

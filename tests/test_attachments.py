@@ -317,3 +317,19 @@ def test_an_attachment_is_searched_receipted_permitted_and_erased_with_its_mail(
     assert all(check.passed for check in report.checks)
     assert [key for key in receipts(corpus) if key.startswith("offer.eml")] == ["offer.eml"]
     assert not any(key.startswith("offer.eml") for key in keys_found(corpus, question, crew))
+
+
+def test_a_revocation_reaches_what_was_attached_to_a_mail_that_cannot_be_opened_now(corpus: Corpus) -> None:
+    question = "How long is the landing stage let?"
+    assert keys_found(corpus, question)[0] == "offer.eml!/terms.txt"
+    before = corpus.live()
+    mail = documents_of(corpus) / "offer.eml"
+    (documents_of(corpus) / "offer.eml.acl.json").write_text('{"groups": ["crew"]}')
+    mail.write_bytes(mail.read_bytes() + b"\r\n" * (corpus.policy.parse.max_bytes // 2 + 1))
+    station_corpus.reindex(corpus)
+    assert corpus.receipts("offer.eml")[0].reason == "too_large"
+    assert not any(receipt.key.startswith("offer.eml!/") for receipt in corpus.receipts())
+    found = {passage.key for passage in corpus.search(question, 10, release=before)}
+    assert found and not any(key.startswith("offer.eml") for key in found)
+    crew = Principal(frozenset({"crew"}))
+    assert "offer.eml!/terms.txt" in {p.key for p in corpus.search(question, 10, release=before, principal=crew)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
@@ -25,6 +26,7 @@ from headwater.parsing.mail import attachments
 from headwater.parsing.metadata import date_of, people_of, words_of
 from headwater.parsing.ocr import engine, languages
 from headwater.policies import ParsePolicy
+from headwater.stages.parsed_documents import parse_stage
 from headwater.types import ParsedDocument
 
 PROSE = "The gauge on the weir is read every morning before the first lock opens."
@@ -552,3 +554,20 @@ def test_a_forwarded_message_whose_subject_is_no_text_gets_a_name_that_can_be_st
     )
     [attached] = attachments(mail, ParsePolicy())
     assert attached.name.encode() and attached.name.endswith(".eml")
+
+
+def test_a_password_that_was_set_has_the_stage_parse_again_and_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = ParsePolicy(passwords=["FIRST_PASSWORD"])
+    monkeypatch.delenv("FIRST_PASSWORD", raising=False)
+    before = parse_stage(policy, "documents")
+    monkeypatch.setenv("FIRST_PASSWORD", "open sesame 7")
+    after = parse_stage(policy, "documents")
+    assert before.signature != after.signature and "sesame" not in str(after.parameters)
+
+
+def test_white_space_around_line_breaks_is_read_in_time() -> None:
+    page = "<html><body><p>First line<br>" + " \n" * 200_000 + "second line<br> <br>another paragraph</p></body></html>"
+    began = time.process_time()
+    document = parse_in_process(page.encode(), "page.html", ParsePolicy(parsers={"html": "full"}))  # type: ignore[arg-type]
+    assert time.process_time() - began < 10
+    assert "second line" in document.text and "another paragraph" in document.text

@@ -446,7 +446,7 @@ def test_without_names_only_patterns_are_used() -> None:
 
 def test_a_pipeline_finds_names_also_across_the_pieces_of_a_long_text(names: str) -> None:
     policy = PrivacyPolicy(spacy_model=names)
-    assert nlp_pipeline(policy) == "en_invented_names 1.2"
+    assert re.fullmatch("en_invented_names 1.2 [0-9a-f]{12}", nlp_pipeline(policy) or "")
     text = (
         "Norddeich Pumps pays nine euros. "
         + f"{FILLER}\nTomoko Lindqvist wrote to ilse@example.org. Ilse Varga left.\n\n" * 200

@@ -21,6 +21,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
 
 import definitions
+import headwater.watch
 from headwater.errors import GateError, LeaseError
 from headwater.ledger import Ledger
 from headwater.notify import Notice
@@ -39,6 +40,12 @@ __all__ = ["aws"]
 
 FILES = {"a.md": "# A\n\nSome text.", "b/c.md": "# C\n\nSome more text."}
 QUIET = {"quiet_seconds": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def listings_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sensor rests for ten times as long as a listing took, which on a busy machine is longer than these tests wait."""
+    monkeypatch.setattr(headwater.watch, "REST_FACTOR", 0)
 
 
 @pytest.fixture

@@ -51,11 +51,8 @@ class QuestionFinder:
 
     def __init__(self, questions: Sequence[tuple[int, str]], ngram: int = 13) -> None:
         phrases: dict[str, int] = {}
-        self.too_short = 0
-        """Questions of fewer than five words."""
         for line, question in questions:
             words = _WORDS.findall(question.lower())
-            self.too_short += len(words) < _LEAST_WORDS
             size = min(len(words), ngram)
             for start in range(len(words) - size + 1 if size >= _LEAST_WORDS else 0):
                 phrases.setdefault(" ".join(words[start : start + size]), line)

@@ -5,17 +5,15 @@ Nothing here imports torch or transformers, so listing, chunking and planning a 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.errors import ConfigError
-from headwater.hashing import digest
+from headwater.hashing import digest, digest_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -67,8 +65,7 @@ def model_fingerprint(model: str | None = None) -> str:
             or not path.is_file()
         ):
             continue
-        status = path.stat()
-        fields += [relative.as_posix(), status.st_size, _content_hash(str(path), status.st_size, status.st_mtime_ns)]
+        fields += [relative.as_posix(), path.stat().st_size, digest_file(path)]
     return digest(*fields)
 
 
@@ -139,9 +136,3 @@ def _from_hub(name: str) -> Path:
             f"embedding model {name!r} is no folder here and could not be fetched from the model hub "
             f"({type(error).__name__}); check the name, or copy the model to a folder and give its path (embed.model)"
         ) from error
-
-
-@lru_cache(maxsize=1024)
-def _content_hash(path: str, size: int, changed: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,8 @@ from typing import Any
 
 from lxml import etree
 
+from headwater.errors import CorruptDocument
+
 _RELATION = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 # Strict documents (ISO/IEC 29500-1) differ from transitional ones in the namespaces, as far as what is read here goes.
 _STRICT = tuple(
@@ -36,7 +38,12 @@ def parsed_part(archive: zipfile.ZipFile, name: str) -> Any | None:
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True, huge_tree=True
     )
-    return etree.fromstring(source, parser)
+    root = etree.fromstring(source, parser)
+    if root.getroottree().docinfo.doctype:  # in a part whose name or encoding says nothing of XML
+        raise CorruptDocument(
+            "a part declares a document type, which no Office program writes; save the document again"
+        )
+    return root
 
 
 def relations(archive: zipfile.ZipFile, part: str, names: frozenset[str]) -> dict[str, tuple[str, str]]:

@@ -33,7 +33,8 @@ _LAYOUT_CONTENT = ("table", "h1", "h2", "h3", "article", "section", "form", "mai
 _MAX_COLUMN_SPAN = 100
 _MAX_ROW_SPAN = 1000
 _BREAK = "\x0b"  # a <br>; no other control character survives parsing
-_PARAGRAPH_BREAK = re.compile(r"(?:\s*\x0b){2,}\s*")
+# Begins at a break and not at the white space before it, which is cut off anyway: linear in the text's length.
+_PARAGRAPH_BREAK = re.compile(r"\x0b(?:[^\S\x0b]*\x0b)+")
 
 
 def tree_blocks(root: Any, keep_furniture: bool = False) -> list[Block]:

@@ -45,10 +45,10 @@ def finder_of(policy: PrivacyPolicy) -> Finder | None:
         return None
     if policy.spacy_model is not None:
         pipeline = find_pipeline(policy.spacy_model)
-        return Finder(pipeline.label, False, lambda: _spacy(pipeline.name))
+        return Finder(pipeline.label, False, lambda: _spacy(pipeline.name, pipeline.label))
     if policy.transformers_model is not None:
         model = find_transformer(policy.transformers_model)
-        return Finder(model.label, True, lambda: _transformer(model.name))
+        return Finder(model.label, True, lambda: _transformer(model.name, model.label))
     from headwater.privacy import names
     from headwater.privacy.names.weights import WEIGHTS
 
@@ -70,14 +70,14 @@ def find_names(texts: Sequence[str], policy: PrivacyPolicy) -> list[list[PiiSpan
 
 
 @lru_cache(maxsize=2)
-def _spacy(name: str) -> Find:
+def _spacy(name: str, label: str) -> Find:
     from headwater.privacy.spacy_names import load
 
     return load(name)
 
 
 @lru_cache(maxsize=2)
-def _transformer(folder: str) -> Find:
+def _transformer(folder: str, label: str) -> Find:
     from headwater.privacy.transformers_names import load
 
     return load(folder)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import metadata, util
 from pathlib import Path
 
 from headwater.errors import ConfigError
+from headwater.hashing import digest, digest_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,7 @@ def find_transformer(model: str) -> Pipeline:
             f"privacy.transformers_model: there is no folder {model!r} with a Hugging Face model (config.json). "
             "Put one there, or leave the field out. Headwater downloads no models."
         )
-    read = sha256(config.read_bytes())
-    for weights in sorted(Path(model).glob("*.safetensors")):
-        read.update(f"{weights.name} {weights.stat().st_size} {weights.stat().st_mtime_ns}".encode())
-    return Pipeline(model, f"{Path(model).name} {read.hexdigest()[:12]}")
+    return Pipeline(model, f"{Path(model).name} {_content(Path(model))}")
 
 
 def _folder(model: str) -> Pipeline | None:
@@ -49,7 +46,14 @@ def _folder(model: str) -> Pipeline | None:
     if not meta.is_file():
         return None
     described = json.loads(meta.read_text(encoding="utf-8"))
-    return Pipeline(model, f"{described.get('lang')}_{described.get('name')} {described.get('version')}")
+    name = f"{described.get('lang')}_{described.get('name')} {described.get('version')}"
+    return Pipeline(model, f"{name} {_content(Path(model))}")
+
+
+def _content(folder: Path) -> str:
+    """Return a digest of all files of a model: a model trained again may keep its name and version."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest(*((path.relative_to(folder).as_posix(), digest_file(path)) for path in files))[:12]
 
 
 def _package(model: str) -> Pipeline | None:

@@ -257,6 +257,7 @@ class _Sync:
         erasure = self._erased.get(key)
         if erasure is not None and erasure.revision == revision:
             self._kept_out.add(key)
+            self._unopened.append(key)  # what is attached to it may be erased, too, and isn't looked for
             row |= {
                 "state": "rejected",
                 "reason": "erased",

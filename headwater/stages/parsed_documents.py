@@ -11,7 +11,9 @@ import pyarrow as pa
 from headwater import parsing
 from headwater.driver import Stage, row_schema
 from headwater.errors import ParseError, SourceError
-from headwater.parsing.ocr import engine
+from headwater.hashing import digest
+from headwater.parsing.ocr import engine, languages
+from headwater.parsing.unlock import passwords
 from headwater.policies import ParsePolicy
 from headwater.stages.columns import DOCUMENT, ok_row, pack_elements
 
@@ -32,7 +34,12 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
         name="parsed_documents",
         code_version=parsing.CODE_VERSION,
         parameters=policy.model_dump(mode="json")
-        | {"pipeline": parsing.sentence_pipeline(policy), "ocr_engine": engine() if policy.ocr else None},
+        | {
+            "pipeline": parsing.sentence_pipeline(policy),
+            "ocr_engine": [engine(), *sorted(languages())] if policy.ocr else None,
+            # What was encrypted is tried again when a password was set; the digest says nothing of it.
+            "password_set": digest(*found) if (found := passwords(policy)) else None,
+        },
         columns=("key", "revision", "parent"),
         data=PARSED,
         function="headwater.stages.parsed_documents:parse_rows",
