@@ -226,18 +226,18 @@ import torch
 from headwater.embedding import Embedder
 
 torch.set_num_threads(1)
-embedder = Embedder(device="cpu", tokens_per_batch=20_000)
-texts = ["pump valve " * 120 + str(number) for number in range(60)]
+embedder = Embedder(device="cpu", tokens_per_batch=60_000)
+texts = ["pump valve " * 120 + str(number) for number in range(220)]
 expected = embedder.encode_documents(texts[:2])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, used + 200 * 2**20))
+resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20, used + 400 * 2**20))
 result = embedder.try_documents(texts)
 print(len(result.failed), embedder.tokens_per_batch, float((result.values[:2] * expected).sum(axis=1).min()))
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     failed, budget, cosine = done.stdout.split()
-    assert failed == "0" and 250 <= int(budget) <= 10_000 and float(cosine) >= 0.9999
+    assert failed == "0" and 250 <= int(budget) <= 30_000 and float(cosine) >= 0.9999
 
 
 def test_an_unknown_model_or_device_says_what_to_change(tmp_path: Path) -> None:
