@@ -31,6 +31,8 @@ from headwater.stages.chunks import CHUNKS
 from headwater.stages.embeddings import embedding_stage
 
 WORDS = (12, 25, 50, 80, 120, 160, 190)
+LONGEST_WORD = 20
+"""Characters; what is longer are links and codes, which may have more tokens than a whole chunk."""
 
 
 def words_of(folder: Path) -> list[str]:
@@ -89,7 +91,7 @@ def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
 
 
 def memory(folder: Path, count: int, size: int) -> None:
-    words = words_of(folder)
+    words = [word for word in words_of(folder) if len(word) <= LONGEST_WORD]
     embedder = Embedder()
     tokenizer = text_tokenizer(load_tokenizer(None))
     process = psutil.Process()

@@ -21,9 +21,7 @@ def other_corpora(project: Project, corpus: str, names: Sequence[str]) -> list[O
     found = []
     for name in dict.fromkeys(names):
         tables = Tables(project.lake_path(name))
-        found.append(
-            OtherCorpus(name, tables.deduplicated_documents, tables.document_signatures, tables.source_objects)
-        )
+        found.append(OtherCorpus(name, tables.anonymized_documents, tables.document_signatures, tables.source_objects))
     return found
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headwater.cli.options import AsJson, CorpusName
 from headwater.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from headwater.privacy.revealing import Revealed
 
 
 def reveal(
@@ -37,4 +40,8 @@ def reveal(
     if as_json:
         print_json(opened)
     else:
-        print_table(["token", "entity", "value"], [(item.token, item.entity, item.value) for item in opened])
+        print_table(["token", "entity", "value"], [(item.token, item.entity, _shown(item)) for item in opened])
+
+
+def _shown(item: Revealed) -> str:
+    return "(no token of this corpus)" if item.value is None else item.value

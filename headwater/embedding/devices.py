@@ -52,6 +52,13 @@ def cpu_threads() -> int:
     return torch.get_num_threads()
 
 
+def limit_threads(threads: int) -> None:
+    """Have torch use so many threads for what the calling thread computes."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def resolve_devices(device: str | Sequence[str]) -> list[str]:
     """Return the devices by name; ConfigError for one that is not here."""
     import torch

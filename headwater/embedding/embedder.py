@@ -33,6 +33,7 @@ from headwater.embedding.devices import (
     cpu_threads,
     default_format,
     is_out_of_memory,
+    limit_threads,
     make_lanes,
     matmul_peak,
     resolve_devices,
@@ -166,7 +167,7 @@ class Embedder:
         else:
             threads = max(1, cpu_threads() // len(lanes)) if self.device == "cpu" else 1
             with ThreadPoolExecutor(
-                len(lanes), "headwater-embed", initializer=_limit_threads, initargs=(threads,)
+                len(lanes), "headwater-embed", initializer=limit_threads, initargs=(threads,)
             ) as pool:
                 for done in [pool.submit(drain, lane) for lane in lanes]:
                     done.result()
@@ -223,12 +224,6 @@ class _Batches:
             self._again += [rows[half:], rows[:half]]
             self._budget = min(self._budget, max(1, half * int(self._widths[rows[0]])))
             return self._budget
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _arithmetic(model: Any) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from headwater.errors import ConfigError, NotFoundError
+from headwater.errors import ConfigError, HeadwaterError, NotFoundError
 from headwater.hashing import document_id
 from headwater.privacy.actions import TOKEN, reveal
 
@@ -21,11 +21,14 @@ _COLUMNS = ("text", "title", "metadata")
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """One encrypted value: its token, what it is, and what it says."""
+    """One encrypted value: its token, what it is, and what it says.
+
+    ``value`` is None for what only looks like a token of this corpus: anyone can write one into a document.
+    """
 
     token: str
     entity: str
-    value: str
+    value: str | None
 
 
 def reveal_token(corpus: Corpus, token: str, *, reason: str, who: str | None = None) -> Revealed:
@@ -35,7 +38,7 @@ def reveal_token(corpus: Corpus, token: str, *, reason: str, who: str | None = N
     """
     opened = _open(corpus, token.strip())
     documents = corpus.tables.anonymized_documents.scan()
-    holding = documents.filter(_holds(pl.lit(opened.token))).select("doc_id").collect()["doc_id"].to_list()
+    holding = documents.filter(_holds(opened.token)).select("doc_id").collect()["doc_id"].to_list()
     _record(corpus, [opened], holding, reason, who)
     return opened
 
@@ -44,7 +47,7 @@ def reveal_document(corpus: Corpus, key: str, *, reason: str, who: str | None = 
     """Return what every token in the newest state of the document at ``key`` stands for, and record it.
 
     Raises NotFoundError when the corpus has no such document, ConfigError without a reason or the key, HeadwaterError
-    when the key opens one of them not.
+    when the key opens none of them.
     """
     doc_id = document_id(corpus.name, key)
     rows = corpus.tables.anonymized_documents.scan().filter(pl.col("doc_id") == doc_id).collect()
@@ -54,14 +57,26 @@ def reveal_document(corpus: Corpus, key: str, *, reason: str, who: str | None = 
     headings = [heading for element in row["elements"] or () for heading in element["section"]]
     texts = [*(row[name] or "" for name in _COLUMNS), *headings]
     tokens = dict.fromkeys(match[0] for text in texts for match in TOKEN.finditer(text))
-    opened = [_open(corpus, token) for token in tokens]
-    _record(corpus, opened, [doc_id], reason, who)
+    opened = [_try_open(corpus, token) for token in tokens]
+    if opened and all(item.value is None for item in opened):
+        _open(corpus, opened[0].token)  # says why
+    _record(corpus, [item for item in opened if item.value is not None], [doc_id], reason, who)
     return opened
 
 
-def _holds(token: pl.Expr) -> pl.Expr:
+def _holds(token: str) -> pl.Expr:
     columns = [pl.col(name).fill_null("").str.contains(token, literal=True) for name in _COLUMNS]
-    return pl.any_horizontal(*columns)
+    headings = pl.element().struct.field("section").list.join("\n").str.contains(token, literal=True)
+    return pl.any_horizontal(*columns, pl.col("elements").list.eval(headings).list.any().fill_null(False))
+
+
+def _try_open(corpus: Corpus, token: str) -> Revealed:
+    try:
+        return _open(corpus, token)
+    except ConfigError:
+        raise
+    except HeadwaterError:
+        return Revealed(token, token[1 : token.index(":")], None)
 
 
 def _open(corpus: Corpus, token: str) -> Revealed:

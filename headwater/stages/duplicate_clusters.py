@@ -20,7 +20,10 @@ READ_ROWS = 8192
 
 @dataclass(frozen=True, slots=True)
 class OtherCorpus:
-    """The tables of a corpus whose documents are left out of this one."""
+    """The tables of a corpus whose documents are left out of this one.
+
+    ``kept`` is the last table of documents there: one that its privacy policy keeps out is in no index of it.
+    """
 
     name: str
     kept: Table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +22,7 @@ _STEP = 4  # lengths are padded to a multiple, so that many rows share one
 _CLASS, _SEPARATOR = 101, 102  # BERT's special tokens
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +60,49 @@ class Tagger:
 
         They don't depend on which sentences are read together: all rows of a batch have the padded length of each.
         """
-        import torch
+        from headwater.embedding.devices import cpu_threads, limit_threads
 
         result = np.zeros((len(words.starts), LABELS), np.float32)
         piece_shapes = np.repeat(words.shapes, np.diff(words.firsts))
-        with torch.inference_mode():
-            for rows, length in _batches(words):
-                offset, pieces = words.firsts[rows.first], words.firsts[rows.end] - words.firsts[rows.first]
-                row, source = _ranges(offset, offset + pieces)
-                place = source - offset[row] + 1
-                ids = np.zeros((len(offset), length), np.int64)
-                ids[:, 0] = _CLASS
-                ids[np.arange(len(offset)), pieces + 1] = _SEPARATOR
-                ids[row, place] = words.pieces[source]
-                shapes = np.full(ids.shape, SHAPE_CODES, np.int64)
-                shapes[row, place] = piece_shapes[source]
-                cases = words.cases[np.searchsorted(words.borders, rows.first, side="right") - 1]
-                mask = torch.from_numpy(np.arange(length) < pieces[:, None] + 2)[:, None, None, :]
-                hidden = self._model.lower(torch.from_numpy(ids), mask)
-                hidden = self._model.upper(hidden, mask, torch.from_numpy(shapes), torch.from_numpy(cases))
-                row, kept = _ranges(rows.core, rows.core_end)
-                chosen = hidden[torch.from_numpy(row), torch.from_numpy(words.firsts[kept] - offset[row] + 1)]
-                result[kept] = torch.log_softmax(self._model.score(chosen).float(), -1).numpy()
+
+        def read(batch: tuple[Rows, int]) -> None:
+            kept, scores = self._scores(words, piece_shapes, *batch)
+            result[kept] = scores
+
+        batches = list(_batches(words))
+        lanes = min(cpu_threads(), len(batches))
+        if lanes <= 1:
+            for batch in batches:
+                read(batch)
+            return result
+        # One batch per core: cores that share a batch wait for each other at every layer.
+        threads = cpu_threads() // lanes
+        with ThreadPoolExecutor(lanes, "headwater-names", initializer=limit_threads, initargs=(threads,)) as pool:
+            for done in [pool.submit(read, batch) for batch in reversed(batches)]:  # the longest first
+                done.result()
         return result
+
+    def _scores(self, words: Words, piece_shapes: Ints, rows: Rows, length: int) -> tuple[Ints, Floats]:
+        """Return the words of some rows, and the logarithms of their labels' probabilities."""
+        import torch
+
+        offset, pieces = words.firsts[rows.first], words.firsts[rows.end] - words.firsts[rows.first]
+        row, source = _ranges(offset, offset + pieces)
+        place = source - offset[row] + 1
+        ids = np.zeros((len(offset), length), np.int64)
+        ids[:, 0] = _CLASS
+        ids[np.arange(len(offset)), pieces + 1] = _SEPARATOR
+        ids[row, place] = words.pieces[source]
+        shapes = np.full(ids.shape, SHAPE_CODES, np.int64)
+        shapes[row, place] = piece_shapes[source]
+        cases = words.cases[np.searchsorted(words.borders, rows.first, side="right") - 1]
+        row, kept = _ranges(rows.core, rows.core_end)
+        with torch.inference_mode():
+            mask = torch.from_numpy(np.arange(length) < pieces[:, None] + 2)[:, None, None, :]
+            hidden = self._model.lower(torch.from_numpy(ids), mask)
+            hidden = self._model.upper(hidden, mask, torch.from_numpy(shapes), torch.from_numpy(cases))
+            chosen = hidden[torch.from_numpy(row), torch.from_numpy(words.firsts[kept] - offset[row] + 1)]
+            return kept, torch.log_softmax(self._model.score(chosen).float(), -1).numpy()
 
 
 @lru_cache(maxsize=1)
