@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,12 +16,9 @@ from headwater.cli.app import app
 from headwater.corpus import Corpus, open_corpus
 from headwater.erase import erase
 from headwater.errors import ConfigError, NotFoundError
-from headwater.gate.contents import no_personal_data
-from headwater.gate.subject import Subject
 from headwater.pipeline import Pipeline
 from headwater.policies import PrivacyPolicy, PrivacyRecognizer
 from headwater.privacy.revealing import reveal_document, reveal_token
-from headwater.stages.evaluation import evaluate_release
 from headwater.stages.name_spans import name_rows, name_stage
 from tests.conftest import MakeCorpus
 
@@ -138,21 +134,6 @@ def test_what_only_looks_like_a_token_keeps_no_document_shut_and_a_heading_count
     assert found == {opened.token: opened.value, forged: None}
     reveal_token(corpus, opened.token, reason="Who has it?")
     assert str(row(corpus, "forged.md")["doc_id"]) in corpus.ledger.reveals(corpus.name)[0].documents
-
-
-def test_the_gate_looks_at_what_documents_state_of_themselves(make_corpus: MakeCorpus) -> None:
-    page = "---\nauthor: Ilse Varga\nticket: {}\n---\n# Pump\n\nThe pump of the north house runs at night, all year.\n"
-    path = make_corpus("pumps", {"a.md": page.format("536-90-4399")}, privacy={"enabled": True})
-    with open_corpus(path) as corpus:
-        Pipeline(corpus, workers=1).run()
-        (info,) = corpus.releases()
-        [check] = [check for check in info.checks if check["name"] == "no_personal_data"]
-        assert check["passed"] and check["details"]["metadata"] == {}
-        evaluation, _ = evaluate_release(corpus, info.number)
-        subject = Subject.of(corpus, info.number, evaluation, None, removals_confirmed=False)
-        leaking = [replace(p, payload={**p.payload, "meta": {"ticket": "536-90-4399"}}) for p in subject.points]
-        found = no_personal_data(replace(subject, points=leaking))
-        assert not found.passed and found.details["metadata"] == {"US_SSN": 1}
 
 
 def test_the_command_reveals_and_refuses(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
