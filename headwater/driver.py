@@ -27,6 +27,7 @@ import pyarrow as pa
 from headwater.errors import HeadwaterError, RowError
 from headwater.hashing import digest, digest_bytes, row_fingerprints
 from headwater.lake import DELETE, Table
+from headwater.memory import give_back
 from headwater.reports import Progress, StageReport
 
 CORE = pa.schema(
@@ -263,6 +264,7 @@ def _in_process(
     assert not isinstance(stage.function, str)
     for batch in batches:
         yield batch, _guarded(stage.function, batch, {**stage.parameters, **stage.ephemeral})
+        give_back()
 
 
 def _in_workers(

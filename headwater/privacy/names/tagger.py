@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,7 +42,9 @@ class Tagger:
     """The model on the CPU, in bfloat16 where the CPU multiplies it in hardware."""
 
     def __init__(self) -> None:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see headwater.embedding.embedder
+        from headwater.embedding.devices import before_torch
+
+        before_torch()
         import torch
 
         from headwater.privacy.names.encoder import NameTagger
