@@ -254,6 +254,25 @@ def test_an_erased_attachment_stays_out_while_its_mail_has_it_so(bucket: Bucket,
     assert bucket.rows()["offer.eml!/terms.txt"]["state"] == "ok" and erased() == []
 
 
+def test_a_nested_attachment_stays_erased_when_the_mail_around_it_is_erased_too(bucket: Bucket, ledger: Ledger) -> None:
+    inner = mail_bytes("Terms", BODY, {"deep.txt": TERMS})
+    bucket.write("offer.eml", mail_bytes("Offer", BODY, {"inner.eml": inner}))
+    bucket.sync(ledger=ledger)
+    rows = bucket.rows()
+    keys = ["offer.eml!/inner.eml", "offer.eml!/inner.eml!/deep.txt"]
+    for key in keys:
+        ledger.record_erasure(
+            "test",
+            receipt={},
+            **{name: rows[key][name] for name in ("key", "doc_id", "revision", "etag", "size", "last_modified")},
+        )
+    for moment in (5, 6):
+        os.utime(bucket.folder / "offer.eml", (moment, moment))
+        bucket.sync(ledger=ledger)
+        assert not any(bucket.rows().get(key, {}).get("state") == "ok" for key in keys)
+        assert sorted(e.key for e in ledger.erasures("test") if e.lifted_at is None) == keys
+
+
 # --- the whole line -------------------------------------------------------------------------------------------------
 
 

@@ -61,6 +61,14 @@ def test_what_another_corpus_holds_and_what_spoils_the_evaluation_is_left_out(ma
     assert reindex(folder).states == {"indexed": 2, "rejected": 1}
 
 
+def test_what_the_other_corpus_rejected_for_its_personal_data_is_not_left_out(make_corpus: MakeCorpus) -> None:
+    files = {"guide.md": f"{GUIDE}\n\nThe keeper's social security number is 536-90-4399."}
+    library = make_corpus("library", files, privacy={"actions": {"US_SSN": "reject_document"}})
+    assert reindex(library).states == {"rejected": 1}
+    folder = make_corpus("works", files, dedup={"exclude_corpora": ["library"]})
+    assert reindex(folder).states == {"indexed": 1}
+
+
 def test_a_corpus_that_was_never_indexed_holds_nothing(make_corpus: MakeCorpus, project: Project) -> None:
     make_corpus("library", {"guide.md": GUIDE})
     (other,) = other_corpora(project, "works", ["library", "library"])

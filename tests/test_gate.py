@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from headwater import privacy
 from headwater.corpus import Corpus, open_corpus
 from headwater.driver import change_batches
 from headwater.errors import GateError, ReleaseError
@@ -190,6 +191,23 @@ def test_answering_what_has_no_answer_stops_the_release(corpus: Corpus, root: Pa
     )
     check = stopped(corpus, lambda: reindex(corpus), "refusal_accuracy")
     assert check.figure < check.threshold == 0.75 and check.details["answered"]
+
+
+def test_names_are_read_in_new_chunks_only(corpus: Corpus, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sampled() -> int:
+        (check,) = [check for check in newest(corpus).checks if check["name"] == "no_personal_data"]
+        return int(check["details"]["people"]["sampled"])
+
+    before = sampled()
+    edit(
+        root,
+        0,
+        station_corpus.document(0) + "\nThe boom is painted with tar before the first boats arrive in spring.\n",
+    )
+    reindex(corpus)
+    assert 0 < sampled() < before
+    monkeypatch.setattr(privacy, "names_left", lambda *_: pytest.fail("a run without a change read for names"))
+    reindex(corpus)
 
 
 def test_a_failed_release_is_promoted_by_a_person_with_a_reason(corpus: Corpus, root: Path) -> None:

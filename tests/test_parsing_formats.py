@@ -25,6 +25,7 @@ from headwater.parsing import parse_in_process
 from headwater.parsing.mail import attachments
 from headwater.parsing.metadata import date_of, people_of, words_of
 from headwater.parsing.ocr import engine, languages
+from headwater.parsing.ooxml import parsed_part
 from headwater.policies import ParsePolicy
 from headwater.stages.parsed_documents import parse_stage
 from headwater.types import ParsedDocument
@@ -563,6 +564,14 @@ def test_a_password_that_was_set_has_the_stage_parse_again_and_is_not_told(monke
     monkeypatch.setenv("FIRST_PASSWORD", "open sesame 7")
     after = parse_stage(policy, "documents")
     assert before.signature != after.signature and "sesame" not in str(after.parameters)
+
+
+def test_a_part_of_any_name_that_declares_a_document_type_is_refused() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("word/odd.part", b'<!DOCTYPE a [<!ENTITY b "ha">]><a>&b;</a>')
+    with zipfile.ZipFile(packed) as archive, pytest.raises(CorruptDocument, match="document type"):
+        parsed_part(archive, "word/odd.part")
 
 
 def test_white_space_around_line_breaks_is_read_in_time() -> None:

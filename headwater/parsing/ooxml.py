@@ -26,7 +26,8 @@ _STRICT = tuple(
 def parsed_part(archive: zipfile.ZipFile, name: str) -> Any | None:
     """Return the root of a part, None when there is no such part; raises lxml's error for broken XML.
 
-    :func:`headwater.parsing.archive.check_archive` has refused document types before, so there are no entities.
+    Raises CorruptDocument for a document type, also in a part that :func:`headwater.parsing.archive.check_archive` did
+    not take for XML by its name or encoding; entities are resolved in none.
     """
     try:
         source = archive.read(name)
@@ -39,7 +40,7 @@ def parsed_part(archive: zipfile.ZipFile, name: str) -> Any | None:
         resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True, huge_tree=True
     )
     root = etree.fromstring(source, parser)
-    if root.getroottree().docinfo.doctype:  # in a part whose name or encoding says nothing of XML
+    if root.getroottree().docinfo.doctype:
         raise CorruptDocument(
             "a part declares a document type, which no Office program writes; save the document again"
         )

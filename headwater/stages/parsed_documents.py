@@ -37,7 +37,7 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
         | {
             "pipeline": parsing.sentence_pipeline(policy),
             "ocr_engine": [engine(), *sorted(languages())] if policy.ocr else None,
-            # What was encrypted is tried again when a password was set; the digest says nothing of it.
+            # What was encrypted is tried again when a password was set. Kept in no table: a hash over all parameters is.
             "password_set": digest(*found) if (found := passwords(policy)) else None,
         },
         columns=("key", "revision", "parent"),
