@@ -11,7 +11,7 @@ QUESTION ?= How often is the Heron H3 checked against the calibration rail?
 RUNTIME := $(VENV)/.runtime
 DEV     := $(VENV)/.dev
 
-.PHONY: demo test convergence soak lint format browser redis samples setup setup-dev clean
+.PHONY: demo test convergence soak lint format browser redis vllm samples setup setup-dev clean
 
 setup: $(RUNTIME)
 setup-dev: $(DEV)
@@ -39,10 +39,10 @@ samples: $(RUNTIME)
 demo: samples
 	$(BIN)/headwater up --reindex samples --ask samples "$(QUESTION)"
 
-# Some tests need Debian's chromium and chromium-driver, or redis-server; CI installs them, elsewhere the tests are
-# skipped without.
+# Some tests need Debian's chromium and chromium-driver, redis-server, or a vLLM of its own; CI installs them, elsewhere
+# the tests are skipped without.
 ifeq ($(CI),true)
-test: browser redis
+test: browser redis vllm
 endif
 test: $(DEV) samples
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
@@ -67,6 +67,15 @@ redis:
 	@if command -v redis-server; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root="sudo -n"; fi; \
 	$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends redis-server
+
+# vLLM for the CPU, in an environment of its own because it pins other versions. It wants the build of torch for CPUs
+# (2.13.0+cpu), which has to be where pip looks: PyTorch's own index, for instance by PIP_EXTRA_INDEX_URL.
+vllm: build/vllm/.installed
+
+build/vllm/.installed: tests/vllm-requirements.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear build/vllm
+	build/vllm/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r tests/vllm-requirements.txt
+	@touch $@
 
 browser:
 	@if command -v chromium && command -v chromedriver; then exit 0; fi; \

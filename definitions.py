@@ -10,9 +10,11 @@ from pathlib import Path
 import dagster as dg
 
 from headwater.project import Project, project_at
+from jobs.answer_log import log_answers
 from jobs.reindex import reindex
 from jobs.releases import release_jobs
 from resources.headwater import headwater_resource
+from sensors.answer_log import log_answers_daily
 from sensors.bucket import watch
 from sensors.reconcile import reconcile
 from sensors.run_failure import notify_run_failures
@@ -38,8 +40,8 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         corpora(project),
         dg.Definitions(
-            jobs=[job for name in names for job in (reindex(name), *release_jobs(name))],
-            schedules=[reconcile(name) for name in names],
+            jobs=[job for name in names for job in (reindex(name), log_answers(name), *release_jobs(name))],
+            schedules=[schedule for name in names for schedule in (reconcile(name), log_answers_daily(project, name))],
             sensors=[*(watch(project, name) for name in names), notify_run_failures],
             resources={"headwater": headwater_resource(project.root)},
             # A step is a function call that brings its own parallelism; a process per step would cost seconds each.

@@ -13,13 +13,17 @@ from dagster.components import Scaffolder, ScaffoldRequest
 from pydantic import BaseModel
 
 from assets.anonymized_documents import anonymized_documents
+from assets.answer_log import answer_log
 from assets.attributes import attributes_model
 from assets.bucket import bucket, evaluation_questions
 from assets.chunks import chunks
 from assets.deduplicated_documents import deduplicated_documents
 from assets.embeddings import embeddings
+from assets.feedback import feedback
 from assets.index_candidate import index_candidate
 from assets.live_release import live_release
+from assets.monitors import answer_costs, answer_quality
+from assets.monitors_questions import question_drift, unanswered_questions
 from assets.parsed_documents import parsed_documents
 from assets.quality_documents import quality_documents
 from assets.retrieval_evaluation import retrieval_evaluation
@@ -40,6 +44,7 @@ STAGES = (
     retrieval_evaluation,
     live_release,
 )
+ANSWERS = (answer_log, feedback, answer_quality, answer_costs, unanswered_questions, question_drift)
 
 
 class CorpusScaffolder(Scaffolder[BaseModel]):
@@ -84,4 +89,4 @@ class Corpus(dg.Component):
         outside: list[Any] = [bucket(self.name, self.policy)]
         if self.policy.gate.golden is not None:
             outside.append(evaluation_questions(self.name, self.policy))
-        return dg.Definitions(assets=[*outside, *(stage(self.name, self.policy) for stage in STAGES)])
+        return dg.Definitions(assets=[*outside, *(asset(self.name, self.policy) for asset in (*STAGES, *ANSWERS))])

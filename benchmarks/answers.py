@@ -1,13 +1,17 @@
 """Extractive answers on ClapNQ: are unanswerable questions refused, and are the right sentences quoted?
 
     python benchmarks/answers.py ANSWERABLE.jsonl UNANSWERABLE.jsonl            # figures on the even rows
-    python benchmarks/answers.py ANSWERABLE.jsonl UNANSWERABLE.jsonl --odd      # the rows that the default is from
-    ... --pooled     # ten passages retrieved from all rows' passages, instead of the row's own passage
+    python benchmarks/answers.py ANSWERABLE.jsonl UNANSWERABLE.jsonl --odd      # the rows that the defaults are from
+    ... --own        # the row's own passage alone, instead of ten passages retrieved from those of all rows
     ... --sweep      # one line per threshold
 
 A row of ClapNQ (Rosenthal et al. 2024, https://github.com/primeqa/clapnq) has ``input``, ``passages[0].title``,
-``.text`` and ``output[0].selected_sentences``. Refusal F1 counts refusals of unanswerable questions as hits. Citation
-precision is the share of quoted sentences, over answered answerable questions, that the annotators selected.
+``.text`` and ``output[].selected_sentences``: an annotator's choice of the sentences that an answer is made from, often
+three or four of a passage's seven; rows with several outputs had several annotators, who agree only in part.
+``passage_recall@5``: an answerable question's passage is among the first five. ``refusal_*``: refusals of unanswerable
+questions are hits. ``citation_precision``: the share of quoted sentences, over answered answerable questions, that any
+annotator selected (``_first``: that the first one did); ``citation_recall``: the share of a question's selected sentences
+that are quoted, over all answerable questions, refused ones included.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ class Row:
     question: str
     passage: Passage
     gold: tuple[str, ...]
+    first: tuple[str, ...]
     even: bool
 
 
@@ -45,8 +50,9 @@ def read(path: Path, answerable: bool) -> list[Row]:
         source = raw["passages"][0]
         doc = f"{path.stem}-{i}"
         passage = Passage(doc, doc, doc, "", 1, source["title"], (), None, 0, len(source["text"]), source["text"], 1.0)
-        gold = tuple(raw["output"][0].get("selected_sentences") or ()) if answerable else ()
-        rows.append(Row(raw["input"], passage, gold, i % 2 == 0))
+        chosen = [tuple(output.get("selected_sentences") or ()) for output in raw["output"]] if answerable else [()]
+        every = tuple(dict.fromkeys(text for texts in chosen for text in texts))
+        rows.append(Row(raw["input"], passage, every, chosen[0], i % 2 == 0))
     return rows
 
 
@@ -62,29 +68,39 @@ def is_gold(quote: str, gold: Sequence[str]) -> bool:
     return any(words in "".join(text.split()) or "".join(text.split()) in words for text in gold)
 
 
-def figures(rows: Sequence[Row], answers: Sequence[Answer], threshold: float) -> dict[str, float]:
+def figures(
+    rows: Sequence[Row], answers: Sequence[Answer], found: Sequence[Sequence[Passage]], threshold: float
+) -> dict[str, float]:
     best = [max((s.support for s in answer.sentences), default=0.0) for answer in answers]
     refused = np.array([support < threshold for support in best])
     unanswerable = np.array([not row.gold for row in rows])
     hits = float((refused & unanswerable).sum())
-    kept = float((~refused & ~unanswerable).sum())
-    quotes = [
-        (is_gold(sentence.text, row.gold), sentence.citations[0].doc == row.passage.doc_id)
-        for row, answer, no in zip(rows, answers, refused, strict=True)
-        if row.gold and not no
-        for sentence in answer.sentences
-        if sentence.support >= threshold
-    ]
-    gold, own = np.array(quotes, dtype=float).reshape(-1, 2).T
+    quotes: list[tuple[bool, bool, bool]] = []
+    recalls: list[float] = []
+    for row, answer, no in zip(rows, answers, refused, strict=True):
+        if not row.gold:
+            continue
+        said = () if no else tuple(s for s in answer.sentences if s.support >= threshold)
+        quotes += [
+            (is_gold(s.text, row.gold), is_gold(s.text, row.first), s.citations[0].doc == row.passage.doc_id)
+            for s in said
+        ]
+        recalls.append(sum(any(is_gold(s.text, [text]) for s in said) for text in row.first) / len(row.first))
+    gold, first, own = np.array(quotes, dtype=float).reshape(-1, 3).T
+    answered = float((~refused & ~unanswerable).sum())
+    reached = [row.passage in passages[:5] for row, passages in zip(rows, found, strict=True) if row.gold]
     return {
         "threshold": threshold,
+        "passage_recall@5": float(np.mean(reached)),
         "refusal_precision": hits / max(1.0, refused.sum()),
         "refusal_recall": hits / max(1, unanswerable.sum()),
         "refusal_f1": 2 * hits / max(1, refused.sum() + unanswerable.sum()),
-        "answered_f1": 2 * kept / max(1, (~refused).sum() + (~unanswerable).sum()),
+        "answered_of_answerable": answered / max(1, (~unanswerable).sum()),
         "citation_precision": float(gold.mean()) if len(gold) else 0.0,
+        "citation_precision_first": float(first.mean()) if len(first) else 0.0,
         "citation_own_passage": float(own.mean()) if len(own) else 0.0,
-        "sentences_per_answer": len(quotes) / max(1.0, kept),
+        "citation_recall": float(np.mean(recalls)),
+        "sentences_per_answer": len(quotes) / max(1.0, answered),
     }
 
 
@@ -93,13 +109,13 @@ def main() -> None:
     parser.add_argument("answerable", type=Path)
     parser.add_argument("unanswerable", type=Path)
     parser.add_argument("--odd", action="store_true", help="the odd rows, which the default was chosen on")
-    parser.add_argument("--pooled", action="store_true", help="retrieve ten passages from those of all rows")
+    parser.add_argument("--own", action="store_true", help="the row's own passage alone")
     parser.add_argument("--sweep", action="store_true", help="one line per threshold from 0.20 to 0.80")
     options = parser.parse_args()
 
     everything = read(options.answerable, True) + read(options.unanswerable, False)
     embedder = Embedder()
-    pooled = retrieve(everything, embedder) if options.pooled else [[row.passage] for row in everything]
+    pooled = [[row.passage] for row in everything] if options.own else retrieve(everything, embedder)
     picked = [i for i, row in enumerate(everything) if row.even != options.odd]
     rows = [everything[i] for i in picked]
     default = AnswerPolicy().min_support
@@ -111,7 +127,14 @@ def main() -> None:
     ]
     seconds = (time.perf_counter() - started) / len(rows)
     for threshold in np.arange(0.20, 0.80, 0.02) if options.sweep else [default]:
-        print(json.dumps({k: round(v, 3) for k, v in figures(rows, answers, float(threshold)).items()}))
+        print(
+            json.dumps(
+                {
+                    k: round(v, 3)
+                    for k, v in figures(rows, answers, [pooled[i] for i in picked], float(threshold)).items()
+                }
+            )
+        )
     print(json.dumps({"rows": len(rows), "milliseconds_per_question": round(1000 * seconds, 1)}))
 
 

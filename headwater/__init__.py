@@ -33,6 +33,7 @@ from headwater.policies import (
     EmbedPolicy,
     GatePolicy,
     IndexPolicy,
+    LlmPolicy,
     ParsePolicy,
     PrivacyPolicy,
     QualityPolicy,
@@ -51,6 +52,7 @@ from headwater.types import (
     Principal,
     Replacement,
     Sentence,
+    Turn,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ __all__ = [
     "HeadwaterError",
     "IndexPolicy",
     "LakeError",
+    "LlmPolicy",
     "NotFoundError",
     "ParseError",
     "ParseLimitExceeded",
@@ -123,6 +126,7 @@ __all__ = [
     "Sentence",
     "SourceError",
     "SourcePolicy",
+    "Turn",
     "UnsupportedFormat",
     "anonymize",
     "assess",

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from headwater.answer_log import AnswerCache, scrubber
 from headwater.answering import answer_extractive
+from headwater.answering.events import AnswerEvent, Finished
+from headwater.answering.flow import Request, answer_events
 from headwater.config import load_corpus_file
 from headwater.duplicates import DuplicateLists
 from headwater.embedding import (
@@ -31,17 +34,20 @@ from headwater.embedding import (
 from headwater.errors import LakeError, NotFoundError, ReleaseError
 from headwater.hashing import chunk_id
 from headwater.index import open_engine
-from headwater.index.contract import Hit, ReleaseEngine, Searcher, SearchRequest
+from headwater.index.contract import ReleaseEngine, Searcher
 from headwater.lease import Lease, corpus_lease
 from headwater.ledger import Ledger, Pointer, ReleaseInfo
 from headwater.policies import CorpusPolicy, EmbedPolicy
 from headwater.project import CORPUS_FILE, Project, find_project, project_at
+from headwater.prompts import PromptRegistry
+from headwater.prompts.files import prompts_folder
 from headwater.receipts import Receipt, count_states, read_receipts
+from headwater.retrieval.explain import Explanation
+from headwater.retrieval.search import Mode, Query, retrieve
 from headwater.source import EVERYONE
 from headwater.tables import Tables
-from headwater.types import Answer, Duplicate, Passage, Principal
+from headwater.types import Answer, Duplicate, Passage, Principal, Turn
 
-Mode = Literal["hybrid", "dense", "sparse"]
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.5
@@ -104,14 +110,18 @@ class Corpus:
         self.project = project
         project.home.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(project.ledger_url)
+        self.prompts = PromptRegistry(self.ledger, prompts_folder(project))
         self.engine: ReleaseEngine = open_engine(name, project.index_path(name), policy.index)
         self.tables = Tables(project.lake_path(name))
         self._duplicates = DuplicateLists(name, self.tables, self.ledger)
+        self.answer_cache = AnswerCache(policy.answer.cache_mb * 2**20, policy.answer.cache_seconds)
+        self.scrub = scrubber(policy.privacy, name)
         self._lock = threading.Lock()
         self._open: dict[int, _OpenRelease] = {}
         self._pointer = Pointer(None, 0)
         self._looked = float("-inf")
         self._settings = lru_cache(maxsize=_SETTINGS_ROWS)(self._read_settings)
+        self._sparse_encoders = lru_cache(maxsize=_SETTINGS_ROWS)(self._make_sparse_encoder)
 
     # --- releases ---------------------------------------------------------------------------------------------
 
@@ -121,12 +131,18 @@ class Corpus:
             self.refresh()
         return self._pointer.live
 
+    def pointer(self) -> Pointer:
+        """Return what readers follow, at most half a second old."""
+        self.live()
+        return self._pointer
+
     def refresh(self) -> None:
         """Ask the ledger now which release is live, and retire those that no longer are or were changed in place."""
         pointer = self.ledger.pointer(self.name)
         with self._lock:
             self._looked = time.monotonic()
             before, self._pointer = self._pointer, pointer
+            self.answer_cache.follow(pointer)
             if pointer == before:
                 return
             changed = pointer.generation != before.generation
@@ -151,6 +167,11 @@ class Corpus:
     def releases(self) -> list[ReleaseInfo]:
         """Return all releases, newest first."""
         return self.ledger.releases(self.name)
+
+    def check_passed(self, release: int) -> None:
+        """Raise NotFoundError unless the gate once let ``release`` go live and it is kept."""
+        if self.ledger.release(self.name, release).state not in ("live", "retained"):
+            raise NotFoundError(f"Corpus {self.name!r} has no release {release} that can be searched.")
 
     def _retire(self, number: int) -> None:
         handle = self._open.pop(number)
@@ -232,6 +253,9 @@ class Corpus:
 
     def sparse_encoder_of(self, release: int) -> Bm25Encoder:
         """Return the encoder of BM25 queries on ``release`` (query weights don't depend on the average length)."""
+        return self._sparse_encoders(release)
+
+    def _make_sparse_encoder(self, release: int) -> Bm25Encoder:
         policy = self._embed_policy(release)
         return Bm25Encoder(k=policy.bm25_k, b=policy.bm25_b, language=policy.bm25_language)
 
@@ -244,6 +268,16 @@ class Corpus:
         """Return what a release keeps of how it was embedded; it never changes."""
         return self.ledger.release(self.name, release).settings
 
+    def settings_of(self, release: int) -> Mapping[str, Any]:
+        """Return what ``release`` keeps of how it was embedded and what it learnt; it never changes."""
+        return self._settings(release)
+
+    def duplicates_of(
+        self, release: int, doc_ids: Collection[str], readers: frozenset[str] | None
+    ) -> Mapping[str, tuple[Duplicate, ...]]:
+        """Return the documents that each of ``doc_ids`` stands for in ``release`` and that ``readers`` may read now."""
+        return self._duplicates.of(release, doc_ids, readers)
+
     def search(
         self,
         query: str,
@@ -251,18 +285,37 @@ class Corpus:
         *,
         release: int | None = None,
         principal: Principal | None = None,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, Any] | str | None = None,
         mode: Mode = "hybrid",
+        merge: bool | None = None,
     ) -> list[Passage]:
         """Return at most ``k`` passages for ``query``, best first.
 
         Only passages that ``principal`` may read are searched; None is an anonymous reader, who sees what is
         readable by everyone. ``filters`` maps a filterable field (doc_id, key, content_type, page, language, date,
         modified, authors, keywords, meta.<name>) to a value, a list of values, or a range of dates or numbers such as
-        ``{"gte": "2024-01", "lt": "2025"}``; see :mod:`headwater.index.filters`. Raises NotFoundError without a live
-        release, ReleaseError for an unknown filter.
+        ``{"gte": "2024-01", "lt": "2025"}``, with and, or and not, see :mod:`headwater.index.filters`; or it is a string
+        such as ``date >= 2024 and not key ^= "drafts/"``, see :mod:`headwater.retrieval.grammar`. ``merge`` joins
+        neighbouring results of a document, or doesn't, whatever the policy says. Raises NotFoundError without a live
+        release, FilterError for a filter that can't be understood.
         """
-        return self.search_as(readers_of_principal(principal), query, k, release=release, filters=filters, mode=mode)
+        asked = Query(query, k, readers_of_principal(principal), filters, mode, merge=merge)
+        return list(self._retrieve(asked, release).passages)
+
+    def explain(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        release: int | None = None,
+        principal: Principal | None = None,
+        filters: Mapping[str, Any] | str | None = None,
+        mode: Mode = "hybrid",
+        merge: bool | None = None,
+    ) -> Explanation:
+        """Search as :meth:`search` does, and return with the passages how they were found."""
+        asked = Query(query, k, readers_of_principal(principal), filters, mode, merge=merge)
+        return self._retrieve(asked, release)
 
     def search_as(
         self,
@@ -271,69 +324,101 @@ class Corpus:
         k: int,
         *,
         release: int | None = None,
-        filters: Mapping[str, Any] | None = None,
+        filters: Mapping[str, Any] | str | None = None,
         mode: Mode = "hybrid",
         dense: npt.NDArray[np.float32] | None = None,
+        merge: bool | None = False,
     ) -> list[Passage]:
         """Search with the reader groups given outright; None sees everything, for the gate and maintenance only.
 
-        ``dense`` is the query's vector where the caller has it already.
+        ``dense`` is the query's vector where the caller has it already. Neighbours are not joined unless asked for: what
+        reads passages one by one knows the vector of a chunk.
         """
+        return list(self._retrieve(Query(query, k, readers, filters, mode, dense, merge), release).passages)
 
-        def search() -> list[Passage]:
+    def _retrieve(self, query: Query, release: int | None) -> Explanation:
+        def search() -> Explanation:
             with self.searcher(release) as searcher:
-                number = searcher.release
-                request = SearchRequest(
-                    limit=k,
-                    dense=self._dense(number, query, dense) if mode != "sparse" else None,
-                    sparse=None if mode == "dense" else self.sparse_encoder_of(number).encode_query(query),
-                    readers=readers,
-                    filters=filters or {},
-                    candidates=max(self.policy.index.candidates, k),
-                    rrf_k=self.policy.index.rrf_k,
-                )
-                hits = searcher.search(request)
-                merged = self._duplicates.of(number, [hit.payload["doc_id"] for hit in hits], readers)
-                return [passage_of(hit, number, merged.get(hit.payload["doc_id"], ())) for hit in hits]
+                return retrieve(self, searcher, query)
 
         return self._reopening(search)
 
-    def _dense(self, release: int, query: str, vector: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
-        return vector if vector is not None else self.embedder_of(release).encode_queries([query])[0]
-
-    def answer(self, question: str, *, principal: Principal | None = None, release: int | None = None) -> Answer:
+    def answer(
+        self,
+        question: str,
+        *,
+        principal: Principal | None = None,
+        release: int | None = None,
+        history: Sequence[Turn] = (),
+        filters: Mapping[str, Any] | str | None = None,
+        conversation: str | None = None,
+    ) -> Answer:
         """Answer from the passages that ``principal`` may read, or refuse; the answer is recorded in the ledger.
 
-        The whole answer comes from one release. Raises NotFoundError without a live release.
+        Takes and raises what :meth:`answer_events` does.
         """
-        started = time.perf_counter()
-        number = release if release is not None else self.live()
-        answer, passages = self.answer_as(readers_of_principal(principal), question, release=number)
-        self.ledger.record_answer(
-            self.name,
-            answer,
-            passages=passages,
+        for event in self.answer_events(
+            question,
+            principal=principal,
+            release=release,
+            history=history,
+            filters=filters,
+            conversation=conversation,
+        ):
+            if isinstance(event, Finished):
+                return event.answer
+        raise AssertionError("the events of an answer end with Finished")
+
+    def answer_events(
+        self,
+        question: str,
+        *,
+        principal: Principal | None = None,
+        release: int | None = None,
+        history: Sequence[Turn] = (),
+        filters: Mapping[str, Any] | str | None = None,
+        conversation: str | None = None,
+    ) -> Generator[AnswerEvent, None, None]:
+        """Yield what happens while a question is answered; see :mod:`headwater.answering.events`.
+
+        The whole answer comes from one release (default: live) and from what ``principal`` may read. ``history`` are
+        the earlier turns of a conversation, oldest first: the last 20 are read to understand the question, and
+        ``conversation`` is the caller's name for it. ``filters`` are those of :meth:`search`. Closing the iterator stops
+        the work. Raises NotFoundError without a live release, FilterError for a filter that can't be understood, before
+        anything is yielded.
+        """
+        request = Request(
+            question=question,
             principal=principal or Principal(),
-            parameters=self.policy.answer.model_dump(mode="json"),
-            seconds=time.perf_counter() - started,
+            readers=readers_of_principal(principal),
+            release=release,
+            history=history,
+            filters=filters,
+            conversation=conversation,
         )
-        return answer
+        return answer_events(self, request)
 
     def answer_as(
-        self, readers: frozenset[str] | None, question: str, *, release: int | None = None
+        self,
+        readers: frozenset[str] | None,
+        question: str,
+        *,
+        release: int | None = None,
+        filters: Mapping[str, Any] | str | None = None,
     ) -> tuple[Answer, list[Passage]]:
-        """Return an answer and the passages read for it, unrecorded, with the reader groups given outright."""
+        """Return a quoted answer and the passages read for it, unrecorded, with the reader groups given outright."""
 
         def answer() -> tuple[Answer, list[Passage]]:
             with self.searcher(release) as searcher:  # one release for both steps, whatever goes live between them
                 number = searcher.release
-                passages = self.search_as(readers, question, self.policy.answer.passages, release=number)
+                wanted = self.policy.answer.passages
+                passages = self.search_as(readers, question, wanted, release=number, filters=filters)
                 return self.answer_from(question, passages, number), passages
 
         return self._reopening(answer)
 
     def answer_from(self, question: str, passages: Sequence[Passage], release: int) -> Answer:
-        """Return an answer from ``passages`` of ``release``, unrecorded."""
+        """Return an answer quoted from ``passages`` of ``release``, unrecorded."""
         with self.searcher(release) as searcher:
             hits = searcher.retrieve([passage.chunk_id for passage in passages], with_vectors=True)
         stored = {hit.chunk_id: hit.payload["vector"] for hit in hits}
@@ -449,6 +534,7 @@ class Corpus:
         with self._lock:
             for number in list(self._open):
                 self._retire(number)
+        self.answer_cache.clear()
         self.engine.close()
         self.ledger.close()
 
@@ -462,33 +548,6 @@ class Corpus:
 def readers_of_principal(principal: Principal | None) -> frozenset[str]:
     """Return the reader groups a principal may use: its own and everyone's."""
     return (principal or Principal()).groups | {EVERYONE}
-
-
-def passage_of(hit: Hit, release: int, duplicates: tuple[Duplicate, ...] = ()) -> Passage:
-    """Return a hit as a passage of ``release``, with the documents that its own stands for."""
-    payload = hit.payload
-    return Passage(
-        chunk_id=hit.chunk_id,
-        doc_id=payload["doc_id"],
-        key=payload["key"],
-        revision=payload["revision"],
-        release=release,
-        title=payload.get("title") or payload["key"],
-        section=tuple(payload.get("section") or ()),
-        page=payload.get("page"),
-        start=payload["start"],
-        end=payload["end"],
-        text=payload["text"],
-        score=hit.score,
-        content_type=payload.get("content_type") or "",
-        language=payload.get("language"),
-        date=payload.get("date"),
-        modified=payload.get("modified"),
-        authors=tuple(payload.get("authors") or ()),
-        keywords=tuple(payload.get("keywords") or ()),
-        meta=payload.get("meta") or {},
-        duplicates=duplicates,
-    )
 
 
 def _spans(pieces: Iterator[tuple[Any, int, int]]) -> tuple[tuple[Any, int, int], ...]:

@@ -31,6 +31,10 @@ class ReleaseError(HeadwaterError):
     """A release of the index could not be staged, sealed, opened or searched."""
 
 
+class FilterError(ReleaseError):
+    """A filter of a search that can't be understood. The message says where, and what would be right."""
+
+
 class GateError(HeadwaterError):
     """A candidate failed a blocking check; the live release was left as it was."""
 
@@ -39,6 +43,14 @@ class EmbeddingError(HeadwaterError):
     """An embedding model or endpoint gave no usable vectors. ``code`` is a stable, lower-case reason."""
 
     def __init__(self, message: str, code: str = "embedding_failed") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class GenerationError(HeadwaterError):
+    """A language model wrote no usable answer. ``code`` is a stable, lower-case reason; the message holds no text."""
+
+    def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
 

@@ -10,11 +10,14 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from headwater.chunking import chunk as chunk_document
@@ -30,12 +33,18 @@ from headwater.embedding import (
     token_counts,
     tokenizer_source,
 )
+from headwater.embedding.languages import analyzer_of
 from headwater.errors import ConfigError
 from headwater.hashing import chunk_id, digest_bytes, document_id
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, Searcher, SearchRequest
 from headwater.index.edge import EdgeEngine
-from headwater.policies import ChunkPolicy, EmbedPolicy, IndexPolicy
+from headwater.policies import ChunkPolicy, EmbedPolicy, IndexPolicy, RetrievalPolicy
 from headwater.reports import NoProgress, Progress
+from headwater.retrieval.learning import Sample, learn_weights
+from headwater.retrieval.queries import Source, known_items
+from headwater.retrieval.release import MIN_CHUNKS, SAMPLE_CHUNKS
+from headwater.retrieval.weights import SETTING, Weights, weight_for
+from headwater.stages.chunks import leads
 from headwater.types import Chunk, Element, ParsedDocument
 
 RECALL_DEPTHS = (5, 10, 20)
@@ -74,44 +83,152 @@ def evaluate_beir(
     embed: EmbedPolicy | None = None,
     chunk: ChunkPolicy | None = None,
     index: IndexPolicy | None = None,
+    retrieval: RetrievalPolicy | None = None,
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> dict[str, Any]:
     """Chunk, embed, index and search a BEIR collection; return figures per mode.
 
     ``folder`` holds ``corpus.jsonl`` (_id, title, text), ``queries.jsonl`` (_id, text) and ``qrels.tsv`` or
-    ``qrels/test.tsv`` (query, document, score, with a header line). A document ranks by its best chunk. ``cache``
-    keeps vectors between calls. Returns ``{"dense": {"ndcg@10": ..., "recall@5": ..., "recall@10": ...,
-    "recall@20": ...}, "sparse": {...}, "hybrid": {...}, "documents": n, "queries": n, "chunks": n}``. Raises
-    ConfigError, with file and line, for a folder that is not such a collection.
+    ``qrels/test.tsv`` (query, document, score, with a header line). A document ranks by its best chunk. The hybrid's
+    weights are learnt from the documents, never from the collection's queries. ``cache`` keeps vectors between calls.
+    Returns ``{"dense": {"ndcg@10": ..., "recall@5": ..., "recall@10": ..., "recall@20": ...}, "sparse": {...},
+    "hybrid": {...}, "documents": n, "queries": n, "chunks": n, "dense_weight": w, "bm25_language": name}``;
+    ``dense_weight`` is None when ranks are fused. Raises ConfigError, with file and line, for a folder that is not such a
+    collection.
     """
+    policy = retrieval or RetrievalPolicy()
+    with open_collection(
+        folder, embed=embed, chunk=chunk, index=index, retrieval=policy, progress=progress, cache=cache
+    ) as collection:
+        weight = collection.weight(policy)
+        rankings = {
+            "dense": collection.rank("dense"),
+            "sparse": collection.rank("sparse"),
+            "hybrid": collection.rank("hybrid", weight),
+        }
+        figures: dict[str, Any] = {mode: summarise(ranking, collection.qrels) for mode, ranking in rankings.items()}
+        return figures | {
+            "documents": collection.documents,
+            "queries": len(collection.queries),
+            "chunks": collection.searcher.count(),
+            "dense_weight": weight,
+            "bm25_language": collection.language,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A BEIR collection, indexed; ``queries`` are those that are judged, with their vectors by id."""
+
+    documents: int
+    queries: Mapping[str, str]
+    vectors: Mapping[str, npt.NDArray[np.float32]]
+    qrels: Mapping[str, Mapping[str, int]]
+    searcher: Searcher
+    bm25: Bm25Encoder
+    language: str
+    weights: Weights | None
+    index: IndexPolicy
+
+    def weight(self, policy: RetrievalPolicy) -> float | None:
+        """Return the dense weight that a search with ``policy`` would take, None where it fuses ranks."""
+        settings = {SETTING: self.weights.setting()} if self.weights is not None else {}
+        return weight_for("", settings, policy)[0]
+
+    def request(self, query: str, mode: str, weight: float | None = None) -> SearchRequest:
+        """Return the search of a query, by id."""
+        return SearchRequest(
+            limit=self.index.candidates,
+            candidates=self.index.candidates,
+            rrf_k=self.index.rrf_k,
+            dense=None if mode == "sparse" else self.vectors[query],
+            sparse=None if mode == "dense" else self.bm25.encode_query(self.queries[query]),
+            dense_weight=weight,
+        )
+
+    def rank(self, mode: str, weight: float | None = None) -> dict[str, list[str]]:
+        """Return the ids of the documents found for every query, best first."""
+        return {query: _documents(self.searcher, self.request(query, mode, weight)) for query in self.queries}
+
+
+@contextmanager
+def open_collection(
+    folder: Path,
+    *,
+    embed: EmbedPolicy | None = None,
+    chunk: ChunkPolicy | None = None,
+    index: IndexPolicy | None = None,
+    retrieval: RetrievalPolicy | None = None,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+) -> Iterator[Collection]:
+    """Chunk, embed and index a BEIR collection, let its release learn, and give it until the block ends."""
+    from headwater.quality.language import languages
+
     embed, chunk, index = embed or EmbedPolicy(), chunk or ChunkPolicy(), index or IndexPolicy()
     progress = progress or NoProgress()
     documents, queries, qrels = _read_corpus(folder), _read_queries(folder), _read_qrels(folder)
+    detected = languages([text for _, text in documents.values()])["language"].value_counts()
+    language = analyzer_of(embed.bm25_language, dict(detected.iter_rows()))
+    embed = embed.model_copy(update={"bm25_language": language})
     embedder = open_embedder(embed)
     rows = _chunks(documents, chunk, embed)
-    average = grid_average_length(float(np.mean(token_counts([row.embedded for row in rows], embed.bm25_language))))
-    bm25 = Bm25Encoder(embed.bm25_k, embed.bm25_b, average, embed.bm25_language)
+    average = grid_average_length(float(np.mean(token_counts([row.embedded for row in rows], language))))
+    bm25 = Bm25Encoder(embed.bm25_k, embed.bm25_b, average, language)
     with tempfile.TemporaryDirectory(prefix="headwater-evaluate-") as temporary:
         vectors = VectorCache(cache or Path(temporary) / "vectors", embedder.fingerprint, embedder.dimensions)
         engine = EdgeEngine(Path(temporary) / "index")
         engine.stage(1, None, IndexSpec(embedder.dimensions, embedder.fingerprint))
         engine.apply(1, _batches(rows, embedder, bm25, vectors, progress), [])
         engine.seal(1)
+        weights = _learn(rows, retrieval or RetrievalPolicy(), embedder, bm25, vectors)
         vectors.close()
         searcher = engine.open(1)
-        judged = [query for query in queries if query in qrels]
-        dense = embedder.encode_queries([queries[query] for query in judged])
-        rankings: dict[str, dict[str, list[str]]] = {"dense": {}, "sparse": {}, "hybrid": {}}
-        for query, vector in zip(judged, dense, strict=True):
-            sparse = bm25.encode_query(queries[query])
-            request = SearchRequest(limit=index.candidates, candidates=index.candidates, rrf_k=index.rrf_k)
-            rankings["dense"][query] = _documents(searcher, replace(request, dense=vector))
-            rankings["sparse"][query] = _documents(searcher, replace(request, sparse=sparse))
-            rankings["hybrid"][query] = _documents(searcher, replace(request, dense=vector, sparse=sparse))
-        searcher.close()
-    figures: dict[str, Any] = {mode: summarise(ranking, qrels) for mode, ranking in rankings.items()}
-    return figures | {"documents": len(documents), "queries": len(judged), "chunks": len(rows)}
+        try:
+            judged = {query: queries[query] for query in queries if query in qrels}
+            dense = embedder.encode_queries(list(judged.values()))
+            yield Collection(
+                documents=len(documents),
+                queries=judged,
+                vectors=dict(zip(judged, dense, strict=True)),
+                qrels=qrels,
+                searcher=searcher,
+                bm25=bm25,
+                language=language,
+                weights=weights,
+                index=index,
+            )
+        finally:
+            searcher.close()
+
+
+def _learn(
+    rows: Sequence[_Row], policy: RetrievalPolicy, embedder: EmbeddingModel, bm25: Bm25Encoder, cache: VectorCache
+) -> Weights | None:
+    """Return what a release of these chunks would learn; their vectors are in the cache."""
+    if len(rows) < MIN_CHUNKS or not policy.learning_queries:
+        return None
+    chosen = sorted(((_chunk_id(row), row) for row in rows), key=itemgetter(0))[:SAMPLE_CHUNKS]
+    texts = [row.embedded for _, row in chosen]
+    sample = Sample(
+        ids=[name for name, _ in chosen],
+        documents=[_doc_id(row) for _, row in chosen],
+        keys=[row.document for _, row in chosen],
+        languages=[None] * len(chosen),
+        vectors=cache.lookup([_text_hash(text) for text in texts])[1],
+        terms=bm25.encode_documents(texts),
+        digest="",
+    )
+    sources = [Source(name, _doc_id(row), row.chunk.text, row.embedded) for name, row in chosen]
+    return learn_weights(
+        sample,
+        list(known_items(sources[: policy.learning_queries], policy.learning_queries)),
+        [],
+        encode_queries=embedder.encode_queries,
+        encode_documents=embedder.encode_documents,
+        bm25=bm25,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +238,19 @@ class _Row:
     title: str
     chunk: Chunk
     embedded: str
+    lead: str | None
+
+
+def _doc_id(row: _Row) -> str:
+    return document_id("beir", row.document)
+
+
+def _chunk_id(row: _Row) -> str:
+    return chunk_id(_doc_id(row), row.ordinal)
+
+
+def _text_hash(text: str) -> str:
+    return digest_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def _chunks(documents: Mapping[str, tuple[str, str]], policy: ChunkPolicy, embed: EmbedPolicy) -> list[_Row]:
@@ -128,9 +258,10 @@ def _chunks(documents: Mapping[str, tuple[str, str]], policy: ChunkPolicy, embed
     rows = []
     for document, (title, text) in documents.items():
         parsed = ParsedDocument(text, tuple(_paragraphs(text)), {"title": title or None})
-        for ordinal, piece in enumerate(chunk_document(parsed, policy, tokenizer=tokenizer, prompt=prompt)):
+        pieces = chunk_document(parsed, policy, tokenizer=tokenizer, prompt=prompt)
+        for ordinal, (piece, lead) in enumerate(zip(pieces, leads(text, pieces), strict=True)):
             embedded = embedded_text(title, piece.section, piece.text, policy, tokenizer)
-            rows.append(_Row(document, ordinal, title, piece, embedded))
+            rows.append(_Row(document, ordinal, title, piece, embedded, lead))
     return rows
 
 
@@ -149,7 +280,7 @@ def _batches(
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         texts = [row.embedded for row in part]
-        hashes = [digest_bytes(text.encode("utf-8", "surrogatepass")) for text in texts]
+        hashes = [_text_hash(text) for text in texts]
         found, vectors = cache.lookup(hashes)
         new = np.flatnonzero(~found)
         if len(new):
@@ -159,18 +290,19 @@ def _batches(
             cache.store([hashes[place] for place in new], vectors[new])
         records = [
             {
-                "chunk_id": chunk_id(document_id("beir", row.document), row.ordinal),
+                "chunk_id": _chunk_id(row),
                 "fingerprint": text_hash,
                 "vector": vector,
                 "sparse_indices": sparse.indices,
                 "sparse_values": sparse.values,
-                "doc_id": document_id("beir", row.document),
+                "doc_id": _doc_id(row),
                 "key": row.document,
                 "title": row.title,
                 "section": list(row.chunk.section),
                 "start": row.chunk.start,
                 "end": row.chunk.end,
                 "text": row.chunk.text,
+                "lead": row.lead,
                 "readers": ["*"],
             }
             for row, text_hash, vector, sparse in zip(part, hashes, vectors, bm25.encode_documents(texts), strict=True)

@@ -20,17 +20,20 @@ from headwater.corpus import Corpus
 from headwater.dedup import warm_up
 from headwater.driver import Stage, run_stage, start_ahead
 from headwater.embedding import settings_of
+from headwater.embedding.languages import analyzer_of
 from headwater.errors import GateError, ReleaseError
 from headwater.gate import run_gate
 from headwater.hashing import digest
 from headwater.index.contract import IndexSpec
 from headwater.lake import Table
 from headwater.ledger import Pin, ReleaseState
+from headwater.policies import CorpusPolicy
 from headwater.privacy import find_names, key_fingerprint
 from headwater.quality import assess
 from headwater.receipts import end_states, record_receipts
 from headwater.releases import apply_permissions, drop_old
 from headwater.reports import GateCheck, NoProgress, Progress, StageReport
+from headwater.retrieval.release import learner
 from headwater.source import sync_objects
 from headwater.stages.anonymized_documents import privacy_stage
 from headwater.stages.catalogue import SAMPLED, describe_columns
@@ -40,6 +43,7 @@ from headwater.stages.document_signatures import signature_stage
 from headwater.stages.embeddings import embedding_stage, stored_dimensions
 from headwater.stages.evaluation import Evaluation, evaluate_release
 from headwater.stages.index_candidate import IndexInputs, build_candidate
+from headwater.stages.injection_scans import injection_stage
 from headwater.stages.leak_scans import leak_stage
 from headwater.stages.name_spans import WithNames, name_stage
 from headwater.stages.parsed_documents import parse_stage
@@ -129,11 +133,18 @@ class Pipeline:
         return self._row_stage(stage, self._tables.source_objects, self._tables.parsed_documents)
 
     def quality_documents(self) -> StageReport:
-        """Clean and judge new and changed documents; judge all anew when a limit changed."""
-        tables = self._tables
+        """Clean, scan and judge new and changed documents; judge all anew when a limit changed."""
+        tables, policy = self._tables, self.corpus.policy
         with self.corpus.writing():
+            if policy.injection.action != "ignore":
+                run_stage(injection_stage(), tables.parsed_documents, tables.injection_scans, NoProgress())
             return assess_documents(
-                self.corpus.policy.quality, tables.parsed_documents, tables.quality_documents, self.progress
+                policy.quality,
+                tables.parsed_documents,
+                tables.quality_documents,
+                self.progress,
+                scans=tables.injection_scans,
+                injection=policy.injection,
             )
 
     def deduplicated_documents(self) -> StageReport:
@@ -166,14 +177,14 @@ class Pipeline:
 
     def chunks(self) -> StageReport:
         """Cut new and changed documents."""
-        stage = chunk_stage(self.corpus.policy)
+        stage = chunk_stage(self._policy)
         return self._row_stage(stage, self._tables.anonymized_documents, self._tables.chunks)
 
     def embeddings(self) -> StageReport:
         """Embed new and changed chunks."""
         corpus = self.corpus
         stage = embedding_stage(
-            corpus.policy.embed,
+            self._policy.embed,
             corpus.embedding_fingerprint(),
             self._tables.chunks,
             lambda: corpus.embedder,
@@ -197,8 +208,9 @@ class Pipeline:
         dimensions = stored_dimensions(tables.embeddings) or corpus.embedder.dimensions
         model = corpus.embedding_fingerprint()
         # A new model or another way of chunking changes every point: such releases share nothing with those before.
-        spec = IndexSpec(dimensions, digest(model, chunk_stage(corpus.policy).signature))
-        settings = settings_of(corpus.policy.embed, model)
+        policy = self._policy
+        spec = IndexSpec(dimensions, digest(model, chunk_stage(policy).signature))
+        settings = settings_of(policy.embed, model)
         with self.corpus.writing() as lease:
             apply_permissions(corpus)
             return build_candidate(
@@ -210,6 +222,7 @@ class Pipeline:
                 tables.versions(),
                 self.progress,
                 settings=settings,
+                learn=learner(corpus, policy.embed),
                 lease=lease.token,
             )[1]
 
@@ -377,6 +390,15 @@ class Pipeline:
         return table.scan().select(columns).head(rows).collect()
 
     # --- shared -----------------------------------------------------------------------------------------------
+
+    @property
+    def _policy(self) -> CorpusPolicy:
+        """The corpus' policy, with the BM25 language that its documents call for."""
+        policy = self.corpus.policy
+        documents = self._tables.quality_documents.scan().filter(pl.col("state") == "ok")
+        counts = documents.select("language").collect()["language"].fill_null("und").value_counts()
+        language = analyzer_of(policy.embed.bm25_language, dict(counts.iter_rows()))
+        return policy.model_copy(update={"embed": policy.embed.model_copy(update={"bm25_language": language})})
 
     @property
     def _tables(self) -> Any:

@@ -640,7 +640,10 @@ class EmbedPolicy(Policy):
         description="BM25 term-frequency saturation; 0.9 with b 0.4 is Anserini's tuning (Yang et al. 2017).",
     )
     bm25_b: float = Field(default=0.4, ge=0, le=1, description="BM25 length normalisation.")
-    bm25_language: str = Field(default="english", description="Stemmer and stop words of the sparse vectors.")
+    bm25_language: str = Field(
+        default="auto",
+        description="Stemmer and stop words of the sparse vectors: german, say, or none; auto: those of the language that at least half of the documents are in, else English.",
+    )
 
     @model_validator(mode="after")
     def _endpoint_has_a_model(self) -> EmbedPolicy:
@@ -657,8 +660,52 @@ class IndexPolicy(Policy):
         description="Qdrant server, such as http://qdrant:6333 (its key: QDRANT_API_KEY); default: embedded, in process.",
     )
     retain: int = Field(default=5, ge=1, description="How many releases before the live one are kept for rollback.")
-    rrf_k: int = Field(default=60, ge=1, description="Constant of reciprocal rank fusion (Cormack et al. 2009: 60).")
+    rrf_k: int = Field(
+        default=60,
+        ge=1,
+        description="Constant of reciprocal rank fusion (Cormack et al. 2009: 60), for retrieval.fusion ranks.",
+    )
     candidates: int = Field(default=100, ge=10, description="How many results each retriever hands to the fusion.")
+
+
+class RetrievalPolicy(Policy):
+    """How a query becomes passages. What a query asks for itself goes before it. Figures: docs/retrieval.md."""
+
+    fusion: Literal["learnt", "ranks"] = Field(
+        default="learnt",
+        description="How dense and BM25 results become one list: learnt blends their scores with the weight that the release learnt from its own chunks; ranks is reciprocal rank fusion.",
+    )
+    dense_weight: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Weight of the dense scores, in place of the learnt one; BM25 has the rest.",
+    )
+    learning_queries: int = Field(
+        default=200,
+        ge=0,
+        description="Queries made from the chunks of a release to learn its weights; 0 learns none, and 0.6 is taken.",
+    )
+    merge: bool = Field(
+        default=True,
+        description="Search results that follow one another in one section and page of a document become one passage.",
+    )
+    merge_characters: int = Field(default=4000, ge=1, description="No merged passage is longer than this.")
+    collapse: bool = Field(
+        default=True,
+        description="Of results with the same or nearly the same text the best one is shown, and names the documents of the others.",
+    )
+    diversity: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share that being unlike the results above has in the order (maximal marginal relevance, Carbonell and Goldstein 1998); 0 is off.",
+    )
+    rerank_model: str | None = Field(
+        default=None, description="Folder of a sentence-transformers CrossEncoder that orders the best results anew."
+    )
+    rerank_top: int = Field(default=30, ge=1, le=1000, description="How many results are reranked.")
+    rerank_batch: int = Field(default=16, ge=1, description="Pairs of query and passage per forward pass.")
 
 
 class GatePolicy(Policy):
@@ -712,21 +759,157 @@ class GatePolicy(Policy):
     )
 
 
-class AnswerPolicy(Policy):
-    """How questions are answered without a language model."""
+class LlmPolicy(Policy):
+    """The language model that writes answers: any server of OpenAI's chat protocol with JSON schemas, vLLM first."""
 
+    url: str = Field(
+        pattern=r"^https?://[^@?#\s]+$", description="Base of the server's interface, such as http://vllm:8000/v1."
+    )
+    model: str = Field(min_length=1, description="The model's name as the server knows it.")
+    prompt: str = Field(
+        default="answer",
+        pattern=r"^answer(\.[a-z0-9][a-z0-9_-]{0,39})?$",
+        description="Name of its system prompt: answer, or a variant such as answer.legal (headwater prompts list).",
+    )
+    key_env: str = Field(
+        default="LLM_API_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable with the server's key, if it wants one. Never the key itself.",
+    )
+    temperature: float = Field(default=0.0, ge=0, le=2, description="0 writes the likeliest words.")
+    seed: int | None = Field(default=0, description="Of the sampling; null sends none.")
+    max_tokens: int = Field(default=512, ge=16, description="Longest answer in the model's tokens, JSON included.")
+    max_sentences: int = Field(default=6, ge=1, le=50, description="At most this many sentences are written.")
+    max_sentence_characters: int = Field(default=400, ge=40, le=4000, description="Longest sentence.")
+    context_tokens: int = Field(
+        default=8192,
+        ge=256,
+        description="Tokens of prompt and answer together; passages are cut, whole sentences, to fit. A server that says it takes less is believed.",
+    )
+    connect_seconds: float = Field(default=3.0, gt=0, description="Time to connect.")
+    first_token_seconds: float = Field(
+        default=20.0, gt=0, description="Time to the first token of an attempt; no further one is made after it."
+    )
+    total_seconds: float = Field(default=60.0, gt=0, description="Time for the whole answer, attempts and pauses too.")
+    attempts: int = Field(
+        default=3, ge=1, le=10, description="Tries before the first token: the server is busy, away or failing."
+    )
+    breaker_failures: int = Field(
+        default=5, ge=1, description="After this many failed attempts in a row the server is left alone for a while."
+    )
+    breaker_seconds: float = Field(
+        default=30.0, gt=0, description="... for this long; then one request tries it again."
+    )
+    rewrite: bool = Field(
+        default=True, description="The model makes a follow-up question stand alone; false leaves it to a plain rule."
+    )
+    prompt_price: float | None = Field(default=None, ge=0, description="Price of a million tokens read.")
+    completion_price: float | None = Field(default=None, ge=0, description="Price of a million tokens written.")
+    extra: dict[str, Any] = Field(
+        default={},
+        description="Further fields of every request, such as {chat_template_kwargs: {enable_thinking: false}}.",
+    )
+
+    @field_validator("extra")
+    @classmethod
+    def _extra_leaves_the_request_whole(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(value.keys() & {"model", "messages", "stream", "stream_options", "response_format", "n"})
+        if taken:
+            raise ValueError(f"{', '.join(taken)} can't be set: the answerer depends on it")
+        return value
+
+    @model_validator(mode="after")
+    def _prompt_has_room(self) -> LlmPolicy:
+        if self.max_tokens > self.context_tokens // 2:
+            raise ValueError("max_tokens must be half of context_tokens at most, so that there is room for passages")
+        return self
+
+
+class AnswerPolicy(Policy):
+    """How questions are answered: by a language model where one is named, else by quoting."""
+
+    llm: LlmPolicy | None = Field(
+        default=None, description="The model that writes answers; without one they are quoted."
+    )
     passages: int = Field(default=10, ge=1, description="Passages read for one answer.")
     max_sentences: int = Field(default=3, ge=1, description="At most this many sentences are quoted.")
     min_support: float = Field(
-        default=0.55,
+        default=0.6,
         ge=0,
         le=1,
-        description="Support below this is no answer: the question is refused. 0.55 to 0.58 balance refusals and "
-        "answers equally well on the odd rows of ClapNQ's development set (benchmarks/answers.py); the lowest answers most.",
+        description="Without a model: a sentence below this support is no answer, and the question is refused. A lower value answers more (benchmarks/answers.py --sweep).",
     )
-    min_relative_support: float = Field(
-        default=0.9, ge=0, le=1, description="Further sentences need this share of the best sentence's support."
+    further_support: float = Field(
+        default=0.95,
+        ge=0,
+        le=1,
+        description="Without a model: sentences after the best one need this support.",
     )
+    draft_support: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="A sentence that a language model wrote needs this support by the spans that it cites, or is dropped.",
+    )
+    entailment_model: str | None = Field(
+        default=None,
+        description="Folder of a sentence-transformers CrossEncoder with the labels of natural language inference: "
+        "a second opinion on sentences that a language model wrote.",
+    )
+    retention_days: int | None = Field(
+        default=90,
+        ge=1,
+        description="How long answers and what people said of them are kept in the ledger; null keeps them. What is older goes with the daily answer_log asset and with headwater gc.",
+    )
+    cache_mb: int = Field(
+        default=16,
+        ge=0,
+        description="Answers remembered by a process, in MiB: the same question of people with the same groups is not worked out again until the release changes; 0 remembers none.",
+    )
+    cache_seconds: float = Field(default=3600.0, gt=0, description="... and for no longer than this.")
+
+
+class InjectionPolicy(Policy):
+    """Documents that carry instructions to a language model. Figures: docs/injection.md."""
+
+    action: Literal["flag", "quarantine", "ignore"] = Field(
+        default="flag",
+        description="flag indexes such a document, says so in its receipt and never quotes the instruction; quarantine keeps the whole document out; ignore doesn't scan.",
+    )
+    threshold: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Scores from here on count. 0.5 flags some 0.5 % of a company handbook; from 0.9 on are only instructions that say so outright, and hidden text.",
+    )
+
+
+class MonitorPolicy(Policy):
+    """What is watched of answers and of what people say of them, once a day."""
+
+    enabled: bool = Field(
+        default=True, description="Whether the daily schedule runs once Dagster has loaded the corpus."
+    )
+    window_days: int = Field(default=7, ge=1, description="The period that is looked at, up to now.")
+    reference_days: int = Field(default=28, ge=1, description="The period before it that it is compared with.")
+    weak_support: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="An answer whose best sentence has less support counts as one without a good passage, as a refusal does.",
+    )
+    same_question: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="Cosine at which two questions are listed as one in the list of what is missing (own choice).",
+    )
+    max_drift: float = Field(
+        default=0.25,
+        gt=0,
+        description="Population stability index of the questions' topics above which they are said to have drifted (Siddiqi 2006: 0.25).",
+    )
+    min_questions: int = Field(default=50, ge=10, description="Fewer questions in either period say nothing of drift.")
 
 
 class AccessRule(Policy):
@@ -748,13 +931,18 @@ class CorpusPolicy(Policy):
     owners: list[str] = Field(default=["team:data"], description="Dagster owners: team:name or an e-mail address.")
     parse: ParsePolicy = Field(default=ParsePolicy(), description="Bytes to elements.")
     quality: QualityPolicy = Field(default=QualityPolicy(), description="What is worth indexing.")
+    injection: InjectionPolicy = Field(
+        default=InjectionPolicy(), description="Instructions to a language model in documents."
+    )
     dedup: DedupPolicy = Field(default=DedupPolicy(), description="Exact and near-duplicates, boilerplate.")
     privacy: PrivacyPolicy = Field(default=PrivacyPolicy(), description="Personal data.")
     chunk: ChunkPolicy = Field(default=ChunkPolicy(), description="Passages.")
     embed: EmbedPolicy = Field(default=EmbedPolicy(), description="Vectors.")
     index: IndexPolicy = Field(default=IndexPolicy(), description="Releases.")
+    retrieval: RetrievalPolicy = Field(default=RetrievalPolicy(), description="Search.")
     gate: GatePolicy = Field(default=GatePolicy(), description="Checks between a candidate and live.")
-    answer: AnswerPolicy = Field(default=AnswerPolicy(), description="Extractive answers.")
+    answer: AnswerPolicy = Field(default=AnswerPolicy(), description="Answers.")
+    monitor: MonitorPolicy = Field(default=MonitorPolicy(), description="What is watched of answers.")
     access: list[AccessRule] = Field(
         default=[], description="Who may read what; without rules everyone may read everything."
     )

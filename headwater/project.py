@@ -14,6 +14,7 @@ from pathlib import Path
 from headwater.errors import ConfigError, NotFoundError
 
 CORPUS_FILE = "defs.yaml"
+SETTINGS_FILE = "headwater.yaml"
 CORPUS_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -39,6 +40,11 @@ class Project:
                 f"Make one with: headwater corpus add {name} --uri FOLDER_OR_BUCKET"
             )
         return path
+
+    @property
+    def settings_file(self) -> Path:
+        """The path of what is configured for all corpora together; it need not exist."""
+        return self.root / SETTINGS_FILE
 
     def lake_path(self, corpus: str) -> Path:
         """Return the folder of a corpus' stage tables."""

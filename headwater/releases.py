@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from headwater.answer_log.retention import expire_answers
+from headwater.audit import audited
 from headwater.erase.vectors import forget_unused_vectors
 from headwater.errors import LeaseError, ReleaseError
 from headwater.lake import Table
@@ -71,19 +73,30 @@ class ReleaseDiff:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What garbage collection removed: releases, and files of the lake that no kept release needs."""
+    """What garbage collection removed: releases, files of the lake that no kept release needs, and answers that are
+    older than the corpus keeps them."""
 
     releases: tuple[int, ...]
     files: int
+    answers: int = 0
 
 
-def rollback(corpus: Corpus, release: int | None = None, *, reason: str) -> int:
+def rollback(corpus: Corpus, release: int | None = None, *, reason: str, who: str | None = None) -> int:
     """Make a retained release live again and pin the corpus to it; return its number.
 
     Default: the newest retained release older than live. One transaction in the ledger, whatever the release's size;
     it waits for no reindex. Until a release is promoted, reindexes build and check candidates but leave live alone.
-    Raises ReleaseError when there is nothing to go back to, or ``release`` is not retained.
+    The audit log names ``who`` (default: who runs this process). Raises ReleaseError when there is nothing to go back
+    to, or ``release`` is not retained.
     """
+    with audited(corpus.ledger, "release.rollback", corpus=corpus.name, who=who) as noted:
+        noted.add(release=release)
+        number = _rollback(corpus, release, reason)
+        noted.add(release=number)
+    return number
+
+
+def _rollback(corpus: Corpus, release: int | None, reason: str) -> int:
     live = corpus.ledger.live(corpus.name)
     retained = [info.number for info in corpus.releases() if info.state == "retained"]
     known = ", ".join(map(str, retained)) or "none"
@@ -98,12 +111,19 @@ def rollback(corpus: Corpus, release: int | None = None, *, reason: str) -> int:
     return release
 
 
-def promote(corpus: Corpus, release: int, *, reason: str, force: bool = False) -> None:
+def promote(corpus: Corpus, release: int, *, reason: str, force: bool = False, who: str | None = None) -> None:
     """Make a release live: a candidate that passed the gate, a retained one, or (with ``force``) one that failed.
 
-    Ends a pin that a rollback left; promoting the live release does just that. ``reason`` is kept with the release.
-    Raises ReleaseError for a candidate that failed the gate, or has not been through it, without ``force``.
+    Ends a pin that a rollback left; promoting the live release does just that. ``reason`` is kept with the release, the
+    audit log names ``who`` (default: who runs this process). Raises ReleaseError for a candidate that failed the gate,
+    or has not been through it, without ``force``.
     """
+    with audited(corpus.ledger, "release.promote", corpus=corpus.name, who=who) as noted:
+        noted.add(release=release, counts={"forced": int(force)})
+        _promote(corpus, release, reason, force)
+
+
+def _promote(corpus: Corpus, release: int, reason: str, force: bool) -> None:
     info = corpus.ledger.release(corpus.name, release)
     failed = [f"{c['name']} = {c['figure']:g} (threshold {c['threshold']:g})" for c in info.checks if not c["passed"]]
     ungated = info.state == "candidate" and (not info.checks or bool(failed))
@@ -285,7 +305,8 @@ def drop_old(corpus: Corpus) -> list[int]:
 
 
 def collect_garbage(corpus: Corpus) -> Collected:
-    """Drop releases that are not to be kept, what unfinished runs left, and lake files that no kept release needs.
+    """Drop releases that are not to be kept, what unfinished runs left, lake files that no kept release needs, and
+    answers beyond their time.
 
     Files younger than an hour stay, because somebody may be reading them. Raises LeaseError while a reindex runs.
     """
@@ -297,7 +318,7 @@ def collect_garbage(corpus: Corpus) -> Collected:
             corpus.engine.drop(number)
         files = sum(table.vacuum(_pinned(corpus, table)) for table in corpus.tables.all() if table.exists())
         forget_unused_vectors(corpus.project)
-        return Collected(tuple(sorted({*dropped, *orphans})), files)
+        return Collected(tuple(sorted({*dropped, *orphans})), files, expire_answers(corpus))
 
 
 def _pinned(corpus: Corpus, table: Table) -> set[int]:

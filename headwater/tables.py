@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from headwater.answer_log.tables import ANSWER_LOG, FEEDBACK
 from headwater.driver import CORE
 from headwater.lake import Table
 from headwater.receipts.files import RECEIPT_FILES
@@ -19,6 +20,7 @@ from headwater.stages import (
     embeddings,
     evaluation,
     index_candidate,
+    injection_scans,
     leak_scans,
     name_spans,
     parsed_documents,
@@ -37,6 +39,7 @@ class Tables:
         self.source_objects = Table(path / "source_objects", SOURCE_OBJECTS)
         self.parsed_documents = stage("parsed_documents", parsed_documents.PARSED)
         self.quality_documents = stage("quality_documents", quality_documents.QUALITY)
+        self.injection_scans = stage("injection_scans", injection_scans.SCANS)
         self.document_signatures = stage("document_signatures", document_signatures.SIGNATURES)
         self.deduplicated_documents = Table(path / "deduplicated_documents", deduplicated_documents.SCHEMA)
         self.name_spans = stage("name_spans", name_spans.NAME_SPANS)
@@ -48,10 +51,13 @@ class Tables:
         self.retrieval_evaluation = stage("retrieval_evaluation", evaluation.FIGURES)
         self.receipts = Table(path / "receipts", RECEIPTS)
         self.receipt_files = Table(path / "receipt_files", RECEIPT_FILES)
+        self.answer_log = Table(path / "answer_log", ANSWER_LOG)
+        self.feedback = Table(path / "feedback", FEEDBACK)
 
     def versions(self) -> dict[str, int]:
         """Return the newest version of every table that a release is made from and that exists, by name."""
-        about = (self.receipts, self.receipt_files, self.retrieval_evaluation)  # say something of releases, make none
+        # Say something of releases, make none.
+        about = (self.receipts, self.receipt_files, self.retrieval_evaluation, self.answer_log, self.feedback)
         made_from = (table for table in self.all() if table not in about)
         return {table.name: version for table in made_from if (version := table.version()) is not None}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,9 @@ class Passage:
     it orders one result list and means nothing across queries. What follows it is what the document says of itself:
     ``language`` is an ISO 639-1 code, ``date`` and ``modified`` are ISO 8601, ``meta`` is front matter. ``duplicates``
     are the documents that this one stands for in the release and that the searcher may read now, most similar first.
+
+    ``chunks`` are the ids of the chunks that the passage was put together from, in reading order (``chunk_id``, the best
+    of them, gives it section and page); ``text`` is the document's ``cleaned_text[start:end]`` either way.
     """
 
     chunk_id: str
@@ -128,6 +131,7 @@ class Passage:
     keywords: tuple[str, ...] = ()
     meta: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     duplicates: tuple[Duplicate, ...] = ()
+    chunks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +151,60 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Alignment:
+    """``sentence.text[start:end]`` is supported by ``cleaned_text[source_start:source_end]`` of a citation's document.
+
+    ``citation`` counts the sentence's citations from 0.
+    """
+
+    start: int
+    end: int
+    citation: int
+    source_start: int
+    source_end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of an answer and the spans that support it; ``support`` lies in 0..1."""
+    """One verified sentence of an answer and the spans that support it; ``support`` lies in 0..1.
+
+    ``verdict`` is ``verbatim`` (the words stand in a cited span) or ``supported`` (the verifier aligned all that it
+    claims with cited spans). ``alignments`` say which part of it stands where.
+    """
 
     text: str
     citations: tuple[Citation, ...]
     support: float
+    verdict: Literal["verbatim", "supported"] = "verbatim"
+    alignments: tuple[Alignment, ...] = ()
+
+
+DropReason = Literal["citation", "number", "date", "name", "negation", "quote", "unsupported", "unsafe"]
+"""Why a sentence that a model wrote was left out: it cites nothing that it was given; a number, date, name or negation
+in it, or what it puts in quotation marks, is not in the cited passages; too little of it is; it carries a link, an image
+or a part of the instructions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a language model was charged for: tokens read and written; ``cost`` is in the price list's currency."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer whose every sentence is tied to spans of its sources, or a refusal (no sentences, ``reason`` set)."""
+    """An answer whose every sentence is tied to spans of its sources, or a refusal (no sentences, ``reason`` set).
+
+    ``searched`` is what was searched for: the question, or what a conversation made of it. ``prompt`` is name and
+    version of the template (``answer@3``), ``model`` what wrote the sentences; both are None for an extractive
+    answer. ``fallback`` says why sentences were quoted although a model is configured. ``dropped`` are the reasons of
+    the sentences that the verifier left out, without their text. ``timings`` are seconds by step. ``conversation`` is the
+    caller's name for the conversation that it belongs to, ``turn`` counts the exchanges before it. ``cached`` says that
+    it was given before, to somebody with the same groups, and that no model was asked again.
+    """
 
     id: str
     question: str
@@ -166,11 +213,29 @@ class Answer:
     reason: str | None
     release: int
     method: str
+    searched: str = ""
+    prompt: str | None = None
+    model: str | None = None
+    fallback: str | None = None
+    dropped: tuple[DropReason, ...] = ()
+    usage: Usage | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    conversation: str | None = None
+    turn: int = 0
+    cached: bool = False
 
     @property
     def text(self) -> str:
         """The sentences as one string; empty for a refusal."""
         return " ".join(sentence.text for sentence in self.sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier exchange of a conversation."""
+
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ def reindex(corpus: str) -> "UnresolvedAssetJobDefinition":
     """Return the job that materialises all assets of ``corpus``, bucket to live release."""
     return dg.define_asset_job(
         f"reindex_{corpus}",
-        selection=dg.AssetSelection.groups(corpus),
+        selection=dg.AssetSelection.assets(dg.AssetKey([corpus, "live_release"])).upstream(),
         description=f"Bring corpus {corpus} up to date with its bucket and, if the gate allows, publish the release.",
         tags={CORPUS_TAG: corpus},
     )

@@ -89,7 +89,9 @@ def release_jobs(corpus: str) -> list[dg.JobDefinition]:
         from headwater import releases
 
         found = releases.collect_garbage(headwater.corpus(corpus))
-        context.add_output_metadata({"releases_dropped": str(found.releases), "files_removed": found.files})
+        context.add_output_metadata(
+            {"releases_dropped": str(found.releases), "files_removed": found.files, "answers_removed": found.answers}
+        )
 
     @dg.op(name=f"erase_{corpus}_document")
     def erase_document(context: dg.OpExecutionContext, config: Erase, headwater: HeadwaterResource) -> None:

@@ -1,23 +1,33 @@
-"""What surrounds every request: an id, a log line, security headers, limits, and the bearer token."""
+"""What surrounds every request: an id, a log line, security headers, limits, and who calls."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 import time
 import uuid
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.problems import problem, unexpected
+from serving.access import Access, Caller, Unauthenticated, Unavailable
+from serving.access.dependency import LIMITS, STATE
+from serving.chat.errors import refused
+from serving.logs import METRICS
+from serving.observability import Metrics, Traces
+from serving.problems import unexpected
 
 LOG = logging.getLogger("headwater.serving")
 
 MAX_BODY = 64 * 1024
 """Bytes of a request body; the longest valid request is a tenth of it, in any script."""
+
+MAX_CONVERSATION = 512 * 1024
+"""Bytes of a request body at :data:`WITH_HISTORY`, whose requests carry what was said before."""
+
+WITH_HISTORY = frozenset({"/v1/answer", "/v1/answer/stream", "/v1/chat/completions"})
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
@@ -27,19 +37,38 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+GUARDED = ("/v1", "/mcp", "/metrics")
+"""What only known callers reach: these paths and all below them. Everything else shows no corpus' contents."""
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What machines ask for every few seconds; their spans would be most of all."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+_Refusal: TypeAlias = tuple[int, str, dict[str, str]]
+"""Status, detail and headers."""
+
+
+def is_guarded(path: str) -> bool:
+    """Say whether only known callers reach ``path``."""
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in GUARDED)
+
 
 class Surround:
-    """The outermost middleware. ``token`` guards /v1; ``loopback_only`` refuses requests addressed to another host,
-    which is how a web page elsewhere would reach a service on this machine by rebinding its name (DNS rebinding).
+    """The outermost middleware. ``access`` guards what is under :data:`GUARDED`, and the caller is left in the request's
+    state. ``loopback_only`` refuses requests addressed to another host, which is how a web page elsewhere would reach a
+    service on this machine by rebinding its name (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, loopback_only: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, access: Access, loopback_only: bool, metrics: Metrics, traces: Traces | None = None
+    ) -> None:
         self._app = app
-        self._token = token.encode() if token else None
+        self._metrics = metrics
+        self._traces = traces
+        self._access = access
         self._loopback_only = loopback_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,10 +79,24 @@ class Surround:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"], state[METRICS] = request_id, self._metrics
+        if self._traces is None or scope["path"] in _UNTRACED:
+            await self._handle(scope, receive, send, headers, request_id)
+            return
+        method = scope["method"]
+        with self._traces.request(method, headers, request_id) as span:
+            status = await self._handle(scope, receive, send, headers, request_id)
+            self._traces.ended(span, method, _route_of(scope), status, state.get("log", {}))
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> int:
+        """Answer, write the log line, and return the status."""
+        self._metrics.request_began()
         started = time.perf_counter()
         status = 500
         started_to_answer = False
+        guarded = is_guarded(scope["path"])
+        most = MAX_CONVERSATION if scope["path"] in WITH_HISTORY else MAX_BODY
 
         async def send_surrounded(message: Message) -> None:
             nonlocal status, started_to_answer
@@ -64,21 +107,25 @@ class Surround:
                 out["X-Request-ID"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     out[name] = value
-                if scope["path"].startswith("/v1"):
+                for name, value in scope["state"].get(LIMITS, {}).items():
+                    out[name] = value
+                if guarded:
                     out["Cache-Control"] = "no-store"
             await send(message)
 
         try:
-            refusal = self._refusal(scope, headers)
+            refusal = self._refusal(headers, most)
+            if refusal is None and guarded:
+                refusal = await self._know_caller(scope, headers, request_id)
             if refusal is not None:
                 code, detail, extra = refusal
-                await problem(code, detail, request_id, headers=extra)(scope, receive, send_surrounded)
-                return
-            body = await _read(receive)
+                await refused(scope["path"], code, detail, request_id, extra)(scope, receive, send_surrounded)
+                return status
+            body = await _read(receive, most)
             if body is None:
-                detail = f"The request body is larger than {MAX_BODY} bytes."
-                await problem(413, detail, request_id, headers={"Connection": "close"})(scope, receive, send_surrounded)
-                return
+                code, detail, extra = _too_large(most)
+                await refused(scope["path"], code, detail, request_id, extra)(scope, receive, send_surrounded)
+                return status
             try:
                 await self._app(scope, _replay(body, receive), send_surrounded)
             except Exception as error:
@@ -86,32 +133,50 @@ class Surround:
                 answer = unexpected(error, request_id)
                 if not started_to_answer:
                     await answer(scope, receive, send_surrounded)
+            return status
         finally:
-            route = scope.get("route")
+            seconds, route = time.perf_counter() - started, _route_of(scope)
+            self._metrics.request_ended(route, scope["method"], status, seconds)
             fields = {
                 "request_id": request_id,
                 "method": scope["method"],
-                "route": getattr(route, "path", None),
+                "route": route,
                 "status": status,
-                "milliseconds": round(1000 * (time.perf_counter() - started), 1),
+                "milliseconds": round(1000 * seconds, 1),
                 **scope["state"].get("log", {}),
             }
             LOG.info("request", extra={"fields": fields})
 
-    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, dict[str, str]] | None:
+    async def _know_caller(self, scope: Scope, headers: Headers, request_id: str) -> _Refusal | None:
+        try:
+            identity = await self._access.authenticate(headers.get("authorization", ""))
+        except Unauthenticated as error:
+            # An error code only where credentials were sent (RFC 6750, section 3.1).
+            challenge = 'Bearer realm="headwater"' + (', error="invalid_token"' if error.given else "")
+            return 401, str(error), {"WWW-Authenticate": challenge}
+        except Unavailable as error:
+            return 503, f"{error} Nobody can be let in until then; try again.", {"Retry-After": "5"}
+        scope["state"][STATE] = Caller(identity, self._access, request_id)
+        scope["state"].setdefault("log", {})["caller"] = identity.log_name
+        return None
+
+    def _refusal(self, headers: Headers, most: int) -> _Refusal | None:
         if self._loopback_only and _host_name(headers.get("host", "")) not in LOOPBACK_NAMES:
             return 421, "This service answers on this machine only.", {}
-        path = scope["path"]
-        if self._token is not None and (path == "/v1" or path.startswith("/v1/")):
-            scheme, _, sent = headers.get("authorization", "").partition(" ")
-            # Bytes, because compare_digest refuses text beyond ASCII; headers arrive as Latin-1.
-            right = hmac.compare_digest(sent.strip().encode("latin-1", "replace"), self._token)
-            if scheme.lower() != "bearer" or not right:
-                return 401, "Send the API token as: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > MAX_BODY:
-            return 413, f"The request body is larger than {MAX_BODY} bytes.", {"Connection": "close"}
+        if length.isdecimal() and int(length) > most:
+            return _too_large(most)
         return None
+
+
+def _route_of(scope: Scope) -> str | None:
+    """Return the pattern that the request's path matched."""
+    found: str | None = getattr(scope.get("route"), "path", None)
+    return found
+
+
+def _too_large(most: int) -> _Refusal:
+    return 413, f"The request body is larger than {most} bytes.", {"Connection": "close"}
 
 
 def _host_name(host: str) -> str:
@@ -121,7 +186,7 @@ def _host_name(host: str) -> str:
         return ""
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, most: int) -> bytes | None:
     """Return the whole body, None when it is too large or the client left."""
     body = bytearray()
     while True:
@@ -129,7 +194,7 @@ async def _read(receive: Receive) -> bytes | None:
         if message["type"] != "http.request":
             return None
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
+        if len(body) > most:
             return None
         if not message.get("more_body", False):
             return bytes(body)

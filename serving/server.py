@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
 
 from headwater.errors import ConfigError
-from headwater.project import Project
-from serving.app import TOKEN_VARIABLE, create_app
+from headwater.project import SETTINGS_FILE, Project
+from serving.access import open_access, project_at_hand
+from serving.access.hosts import is_loopback
+from serving.access.settings import TOKEN_VARIABLE
+from serving.app import create_app
+from serving.observability import configure_traces
 
 DEFAULT_PORT = 8000
 
@@ -33,32 +35,26 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def run(host: str = "127.0.0.1", port: int = DEFAULT_PORT, *, project: Project | None = None) -> None:
     """Serve until interrupted.
 
-    Raises ConfigError for a host that other machines can reach, unless ``HEADWATER_API_TOKEN`` is set.
+    Raises ConfigError for a host that other machines can reach, unless authentication is configured.
     """
     import uvicorn
 
-    token = os.environ.get(TOKEN_VARIABLE)
-    if not is_loopback(host) and not token:
+    project = project or project_at_hand()
+    access = open_access(project)
+    unguarded = access.is_open()
+    if not is_loopback(host) and unguarded:
+        access.close()
         raise ConfigError(
-            f"Refusing to listen on {host} without a token: anyone who reaches it could claim any group. "
-            f"Set {TOKEN_VARIABLE} to a long random value, or listen on 127.0.0.1."
+            f"Refusing to listen on {host} without authentication: anyone who reaches it could claim any group. "
+            f"Make an API key (headwater keys create), name an identity provider in {SETTINGS_FILE}, or set "
+            f"{TOKEN_VARIABLE} to a long random value; or listen on 127.0.0.1."
         )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    app = create_app(project, loopback_only=not token)
+    app = create_app(project, access=access, loopback_only=unguarded, traces=configure_traces())
     # Its access log would repeat query strings; ours has what operation needs.
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None, server_header=False)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from headwater.config import load_corpus_file
 from headwater.corpus import Corpus
 from headwater.errors import HeadwaterError, NotFoundError, ReleaseError
+from headwater.ledger import AnswerRecord
 from headwater.project import Project, find_project
 from serving.models import CorpusReadiness, Readiness
 
@@ -17,6 +19,12 @@ LOG = logging.getLogger("headwater.serving")
 
 PROBE = "ready"
 """The query that warming and the readiness check search for."""
+
+READINESS_SECONDS = 1.0
+"""How long what the readiness check found is told again: anybody may ask, and each look searches every corpus."""
+
+_LOOK_SECONDS = 10.0
+"""After this long without an end, a look itself says that the service is not ready."""
 
 T = TypeVar("T")
 
@@ -40,6 +48,9 @@ class Shelf:
         self._warm = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._looking = threading.Lock()
+        self._looked_at = float("-inf")
+        self._found = Readiness(status="not ready", reason="Nothing was looked at yet.", corpora={})
 
     def names(self) -> list[str]:
         """Return the names of all corpora, sorted."""
@@ -69,6 +80,21 @@ class Shelf:
                 ) from error
         return corpus
 
+    def answer(self, answer_id: str) -> AnswerRecord | None:
+        """Return the record of an answer of any corpus, None when there is none of that id."""
+        asked = set()
+        for name in self.names():
+            try:
+                corpus = self.get(name)
+            except NotSearchable:
+                continue
+            # The corpora of a project share one ledger.
+            if corpus.project.ledger_url not in asked:
+                asked.add(corpus.project.ledger_url)
+                if (found := corpus.ledger.answer(answer_id)) is not None:
+                    return found
+        return None
+
     def start(self) -> None:
         """Open every corpus and load its model, in the background."""
         self._thread = threading.Thread(target=self._warm_up, name="headwater-warm-up", daemon=True)
@@ -85,6 +111,20 @@ class Shelf:
             self._opened.clear()
 
     def readiness(self) -> Readiness:
+        """Return how the corpora stand, as it was found a second ago at most; looked up once at a time."""
+        if not self._looking.acquire(blocking=False):
+            if time.monotonic() - self._looked_at < _LOOK_SECONDS:
+                return self._found
+            return Readiness(status="not ready", reason="The corpora are being looked at.", corpora={})
+        try:
+            if time.monotonic() - self._looked_at > READINESS_SECONDS:
+                self._found = self._look()
+                self._looked_at = time.monotonic()
+            return self._found
+        finally:
+            self._looking.release()
+
+    def _look(self) -> Readiness:
         """Search every corpus for the probe, with the sparse vectors alone, which need no model."""
         try:
             names = self.names()
@@ -120,6 +160,7 @@ class Shelf:
                 try:
                     corpus = self.get(name)
                     on_release(corpus, None, lambda number, corpus=corpus: corpus.search(PROBE, 1, release=number))  # type: ignore[misc]
+                    corpus.scrub(PROBE)  # the first answer should not wait for the model of names
                 except Exception as error:  # what is wrong with one corpus is the readiness check's to tell
                     LOG.warning("warm-up failed", extra={"fields": {"corpus": name, "error": type(error).__name__}})
         except HeadwaterError as error:
@@ -132,9 +173,10 @@ def on_release(corpus: Corpus, release: int | None, call: Callable[[int], T]) ->
     """Return the release and ``call(release)``; without one, the live release, followed if it moves meanwhile.
 
     A release may be retired and collected between the look and the call; the caller of a moving pointer must not
-    see that. Raises NotSearchable when nothing is live.
+    see that. Raises NotSearchable when nothing is live, NotFoundError for a release that the gate never let through.
     """
     if release is not None:
+        corpus.check_passed(release)
         return release, call(release)
     while True:
         live = corpus.live()

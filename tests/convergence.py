@@ -159,6 +159,7 @@ _TABLES = (
     "source_objects",
     "parsed_documents",
     "quality_documents",
+    "injection_scans",
     "document_signatures",
     "deduplicated_documents",
     "name_spans",

@@ -76,6 +76,7 @@ def main() -> None:
     server = uvicorn.Server(uvicorn.Config(application(Embedder(device="cpu")), log_level="warning"))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # before the port is told: a client may be faster than uvicorn
         print(listener.getsockname()[1], flush=True)
         threading.Thread(target=lambda: (sys.stdin.read(), setattr(server, "should_exit", True)), daemon=True).start()
         server.run(sockets=[listener])

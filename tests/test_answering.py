@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from headwater.answering import METHOD, answer_extractive, verify
 from headwater.answering.candidates import candidates
 from headwater.answering.extractive import NO_PASSAGES, NO_SUPPORT
+from headwater.answering.kinds import fits_kind
 from headwater.answering.support import coverage
 from headwater.embedding import Embedder
 from headwater.policies import AnswerPolicy
@@ -113,7 +114,7 @@ def test_sentences_of_one_document_stand_in_reading_order(embedder: Embedder) ->
         "Six weeks is the notice period of crew members. The kitchen opens at seven each day. "
         "The notice period of crew leads is ten weeks."
     )
-    answer = ask(embedder, "How long is the notice period of crew leads?", [passage(text)], min_relative_support=0.5)
+    answer = ask(embedder, "How long is the notice period of crew leads?", [passage(text)], further_support=0.5)
     starts = [sentence.citations[0].start for sentence in answer.sentences]
     assert len(starts) >= 2
     assert starts == sorted(starts)
@@ -270,3 +271,45 @@ def test_a_sentence_supports_itself_and_no_changed_copy(text: str, at: int, othe
     changed = text[:at] + other + text[at:]
     if not other.isspace() and len(" ".join(changed.split())) > len(" ".join(text.split())):
         assert not verify(changed, text)
+
+
+# --- what a sentence is scored by -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence", "fit"),
+    [
+        ("when does the lock open", "The lock opens every day in March.", 1.0),
+        ("when does the lock open", "The lock belongs to the harbour.", -1.0),
+        ("how many cars fit on it", "It carries forty cars and 9 bicycles.", 1.0),
+        ("price of the crossing", "The crossing is popular with visitors.", -1.0),
+        ("where is the yard", "The yard is located by the river.", 1.0),
+        ("why is the gate shut", "The gate is shut because of the storm.", 1.0),
+        ("who steers the ferry", "The ferry is steered by Ida Lund.", 1.0),
+        ("who steers the ferry", "The ferry is steered with care.", -1.0),
+        ("how is rope made", "Rope is twisted from strands.", 0.0),
+        ("Wann öffnet die Schleuse?", "Sie öffnet im März.", 0.0),
+    ],
+)
+def test_a_sentence_is_judged_by_the_kind_of_thing_asked_for(question: str, sentence: str, fit: float) -> None:
+    assert fits_kind(question, sentence) == fit
+
+
+def test_further_sentences_need_more_support_than_the_best(embedder: Embedder) -> None:
+    text = (
+        "Six weeks is the notice period of crew members. The kitchen opens at seven each day. "
+        "The notice period of crew leads is ten weeks."
+    )
+    question = "How long is the notice period of crew leads?"
+    lenient = ask(embedder, question, [passage(text)], further_support=0.3, min_support=0.3)
+    strict = ask(embedder, question, [passage(text)], further_support=1.0, min_support=0.3)
+    assert len(lenient.sentences) > len(strict.sentences) == 1
+
+
+def test_a_quoted_sentence_is_aligned_with_its_whole_citation(embedder: Embedder) -> None:
+    (sentence,) = ask(embedder, "How long is the notice period?", max_sentences=1).sentences
+    (alignment,) = sentence.alignments
+    (citation,) = sentence.citations
+    assert sentence.text[alignment.start : alignment.end] == sentence.text
+    assert (alignment.citation, alignment.source_start, alignment.source_end) == (0, citation.start, citation.end)
+    assert sentence.verdict == "verbatim"

@@ -45,6 +45,16 @@ HEAVY = (
     "transformers",
     "unstructured",
 )
+ANSWERS = {
+    "answer_log",
+    "feedback",
+    "answer_quality",
+    "answer_costs",
+    "unanswered_questions",
+    "question_drift",
+}
+"""What is made of answers, after and beside the stages of a reindex."""
+
 SUBJECTS = {
     "heating": "The heating of the east building is switched on when the outside temperature falls below twelve degrees.",
     "parking": "Visitors park on the gravel field behind the depot and leave the spaces near the ramp to delivery vans.",
@@ -113,7 +123,8 @@ def test_each_corpus_has_every_stage_in_order_and_only_the_bucket_is_outside(dec
         "minutes/bucket",
     }
     order = [key.path[-1] for key in graph.toposorted_asset_keys if key.path[0] == "manuals"]
-    assert order == ["bucket", *STAGES]
+    assert order[: len(STAGES) + 1] == ["bucket", *STAGES]
+    assert set(order[len(STAGES) + 1 :]) == ANSWERS
 
 
 def test_a_golden_set_is_upstream_of_the_evaluation(tmp_path: Path) -> None:
@@ -140,7 +151,8 @@ def test_jobs_and_schedules_cover_one_corpus_each(declared: dg.Definitions) -> N
 
 def test_every_gate_check_is_declared_and_blocks(declared: dg.Definitions) -> None:
     graph = declared.resolve_asset_graph()
-    checks = [graph.get_check_spec(key) for key in graph.asset_check_keys if key.asset_key.path[0] == "manuals"]
+    gate = dg.AssetKey(["manuals", "retrieval_evaluation"])
+    checks = [graph.get_check_spec(key) for key in graph.asset_check_keys if key.asset_key == gate]
     assert {check.name for check in checks} == set(CHECKS)
     assert all(check.blocking and check.description for check in checks)
 
@@ -232,7 +244,7 @@ def test_a_scaffolded_corpus_passes_every_check(checkout: Path) -> None:
         done = command(checkout, program, *arguments)
         assert done.returncode == 0, f"{program} {arguments}: {done.stdout}{done.stderr}"
     listed = json.loads(command(checkout, "dg", "list", "defs", "--json").stdout)
-    assert len(listed["assets"]) == len(STAGES) + 1
+    assert len(listed["assets"]) == len(STAGES) + 1 + len(ANSWERS)
     assert {asset["source"] for asset in listed["assets"]} == {"assets/manuals/defs.yaml:1"}
 
 

@@ -201,7 +201,7 @@ def test_nothing_of_an_erased_document_is_left_and_everything_else_is_as_before(
     answer = corpus.answer("When does the third sluice gate jam?")
     assert any(citation.doc == DOC for sentence in answer.sentences for citation in sentence.citations)
     nothing = Answer("q-1", "Why?", (), True, "Nothing was found.", 3, "extractive/1")
-    corpus.ledger.record_answer("works", nothing, passages=[], principal=HR, parameters={}, seconds=0.1)
+    corpus.ledger.record_answer("works", nothing, passages=[], principal=HR, parameters={}, seconds=0.1, scrub=str)
     assert state(corpus) == before
     assert left(root)
     receipt = erase(corpus, KEY, reason="asked by the owner")
@@ -342,7 +342,7 @@ def test_questions_that_quote_the_document_are_forgotten(corpus: Corpus, root: P
         "Who said: The third sluice gate jams when the water is colder than four degrees, and its amber lamp flickers?"
     )
     nothing = Answer("q-1", question, (), True, "Nothing was found.", 3, "extractive/1")
-    corpus.ledger.record_answer("works", nothing, passages=[], principal=HR, parameters={}, seconds=0.1)
+    corpus.ledger.record_answer("works", nothing, passages=[], principal=HR, parameters={}, seconds=0.1, scrub=str)
     receipt = erase(corpus, KEY, reason="asked")
     assert receipt.verified.found == 0 and corpus.ledger.answer("q-1") is None
     assert left(root) == []
@@ -458,7 +458,7 @@ def plant_compressed_payload_in_index(corpus: Corpus, probes: Probes) -> str:
 
 def plant_in_ledger(corpus: Corpus, probes: Probes) -> str:
     nothing = Answer("q-1", f"Who said: {probes.long[0]}?", (), True, "Nothing was found.", 3, "extractive/1")
-    corpus.ledger.record_answer("works", nothing, passages=[], principal=HR, parameters={}, seconds=0.1)
+    corpus.ledger.record_answer("works", nothing, passages=[], principal=HR, parameters={}, seconds=0.1, scrub=str)
     return "ledger table answers"
 
 

@@ -18,6 +18,7 @@ from headwater.errors import GateError, ReleaseError
 from headwater.hashing import digest
 from headwater.ledger import ReleaseInfo
 from headwater.pipeline import STAGES, Pipeline
+from headwater.policies import AnswerPolicy
 from headwater.releases import diff, promote
 from headwater.reports import GateCheck
 from tests import station_corpus
@@ -180,7 +181,8 @@ def test_a_candidate_that_outgrows_the_bound_stops(root: Path) -> None:
 
 
 def test_answering_what_has_no_answer_stops_the_release(corpus: Corpus, root: Path) -> None:
-    # The corpus now talks about what the golden set says it can't answer.
+    # The corpus now talks about what the golden set says it can't answer, and asks little of an answer.
+    corpus.policy = corpus.policy.model_copy(update={"answer": AnswerPolicy(min_support=0.5)})
     edit(
         root, 0, station_corpus.document(0) + "\nA season ticket to the opera costs ninety crowns for the whole crew.\n"
     )

@@ -486,8 +486,17 @@ def record(ledger: Ledger, answer: Answer = ANSWER, *, passages=(PASSAGE,), **op
         principal=Principal(frozenset({"staff", "hr"}), "portal"),
         parameters={"min_support": 0.45},
         seconds=0.02,
-        **options,
+        **{"scrub": str, **options},
     )
+
+
+def test_an_answer_from_a_document_that_was_erased_meanwhile_leaves_nothing(ledger: Ledger) -> None:
+    erase(ledger, PASSAGE.key, doc_id=PASSAGE.doc_id)
+    record(ledger)
+    assert ledger.answer("a-1") is None
+    ledger.lift_erasures("handbook", [PASSAGE.key])
+    record(ledger)
+    assert ledger.answer("a-1") is not None
 
 
 def test_an_answer_can_be_looked_up_with_all_that_it_takes_to_reproduce_it(ledger: Ledger) -> None:

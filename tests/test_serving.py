@@ -6,7 +6,9 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -15,12 +17,16 @@ from fastapi.testclient import TestClient
 
 from headwater.corpus import Corpus
 from headwater.errors import ConfigError, NotFoundError
+from headwater.ledger import ReleaseInfo
 from headwater.policies import CorpusPolicy, SourcePolicy
+from headwater.retrieval.explain import Explanation
 from headwater.types import Answer, Citation, Passage, Principal, Sentence
 from serving.app import create_app
+from serving.chat.models import ChatRequest
 from serving.middleware import MAX_BODY
-from serving.models import AnswerRequest, Problem, RetrieveRequest
+from serving.models import AnswerRequest, FeedbackRequest, Problem, RetrieveRequest
 from serving.server import JsonLines, is_loopback, run
+from serving.shelf import Shelf
 from tests.live_corpus import NOTICE, live_corpus
 
 __all__ = ["live_corpus"]
@@ -43,14 +49,21 @@ class OneDocument:
     def refresh(self) -> None:
         pass
 
+    def check_passed(self, release: int) -> None:
+        pass
+
     def passage(self, release: int) -> Passage:
         return Passage("c", "d", "birds.md", "r", release, "Birds", (), None, 0, len(SECRET), SECRET, 1.0)
 
-    def search(self, query: str, k: int = 10, *, release: int, principal=None, filters=None, mode="hybrid"):
-        self.asked.append((principal, filters))
+    def search(self, query: str, k: int = 10, *, release: int, **_: Any) -> list[Passage]:
         return [self.passage(release)]
 
-    def answer(self, question: str, *, principal=None, release: int) -> Answer:
+    def explain(self, query: str, k: int = 10, *, release: int, principal: Any, filters: Any, **_: Any) -> Explanation:
+        self.asked.append((principal, filters))
+        found = tuple(self.search(query, k, release=release))
+        return Explanation(query, release, "hybrid", found, "none", None, None, {}, 1, None, 0.0, (), {"search": 0.01})
+
+    def answer(self, question: str, *, release: int, **_: Any) -> Answer:
         citation = Citation("d", 0, len(SECRET), SECRET, "birds.md", "Birds", (), None, "r", "c")
         return Answer("a", question, (Sentence(SECRET, (citation,), 0.9),), False, None, release, "extractive/1")
 
@@ -182,6 +195,102 @@ def test_spans_of_a_document_are_clipped_to_it(real: TestClient) -> None:
     assert (beyond["text"], beyond["start"]) == ("", whole["length"])
     backwards = real.get(url, params={"corpus": "works", "start": 50, "end": 10}).json()
     assert backwards["text"] == ""
+
+
+def test_documents_are_listed_in_pages_to_those_who_may_read_them(real: TestClient, live_corpus: Corpus) -> None:
+    query: dict[str, Any] = {"corpus": "works", "limit": 3}
+    first = real.get("/v1/documents", params=query).json()
+    second = real.get("/v1/documents", params=query | {"after": first["after"]}).json()
+    listed = [document for page in (first, second) for document in page["documents"]]
+    assert [document["key"] for document in listed] == ["gauge.txt", "leave.md", "logbook.md", "travel.md"]
+    assert (first["after"], second["after"], first["release"]) == ("logbook.md", None, live_corpus.live())
+    assert [document["title"] for document in listed][1] == "Leaving us"
+    mine = real.get("/v1/documents", params=query | {"groups": ["hr"], "prefix": "hr/"}).json()["documents"]
+    assert [document["key"] for document in mine] == ["hr/pay.md"]
+    assert real.get("/v1/documents", params=query | {"prefix": "hr/"}).json()["documents"] == []
+    opened = real.get(f"/v1/documents/{mine[0]['doc_id']}", params={"corpus": "works", "groups": ["hr"]}).json()
+    assert {name: opened[name] for name in ("title", "revision", "content_type")} == {
+        name: mine[0][name] for name in ("title", "revision", "content_type")
+    }
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"key": ["travel.md", "leave.md"]},
+        {"key": {"prefix": ["tra", "lea"]}},
+        {"or": [{"key": "travel.md"}, {"key": {"prefix": "lea"}}]},
+        'key in (travel.md, "leave.md")',
+        'not key ^= "log" and not (key = gauge.txt or key = "hr/pay.md")',
+    ],
+)
+def test_a_filter_means_the_same_in_every_form(real: TestClient, filters: Any) -> None:
+    body = {"corpus": "works", "query": "the keeper and the boat", "k": 50, "filters": filters, "groups": ["hr"]}
+    found = real.post("/v1/retrieve", json=body).json()["passages"]
+    assert {passage["key"] for passage in found} == {"travel.md", "leave.md"}
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        "key =",
+        "colour = blue",
+        "key = a" + " or key = a" * 600,
+        {"or": []},
+        {"not": [{"key": "a"}]},
+        {"and": [{"readers": "hr"}]},
+        {"meta.No Such": 1},
+        {"not": {"not": {"not": {"not": {"not": {"not": {"not": {"not": {"not": {"key": "a"}}}}}}}}}},
+        7,
+        ["key"],
+        None,
+    ],
+)
+def test_filters_that_can_not_be_understood_are_refused(client: TestClient, filters: Any) -> None:
+    response = client.post("/v1/retrieve", json={"corpus": "works", "query": "birds", "filters": filters})
+    assert any(error.field.startswith("filters") for error in check_problem(response, 422).errors or [])
+
+
+def test_a_search_says_how_it_came_to_its_passages_when_asked(real: TestClient) -> None:
+    body = {"corpus": "works", "query": "notice period", "k": 2}
+    assert real.post("/v1/retrieve", json=body).json()["explanation"] is None
+    found = real.post("/v1/retrieve", json=body | {"explain": True, "filters": "language = en"}).json()
+    explained = found["explanation"]
+    assert explained["filters"] == {"language": "en"} and explained["timings"]
+    lead = next(hit for hit in explained["hits"] if hit["chunk_id"] == found["passages"][0]["chunk_id"])
+    assert lead["outcome"] == "passage" and {"rank", "score"} == set(lead["sparse"])
+    sparse = real.post("/v1/retrieve", json=body | {"explain": True, "mode": "sparse"}).json()["explanation"]
+    assert sparse["mode"] == "sparse" and all(hit["dense"] is None for hit in sparse["hits"])
+
+
+def test_an_explanation_names_no_document_that_may_not_be_read(real: TestClient) -> None:
+    body = {"corpus": "works", "query": "pay band of field engineers", "k": 50, "explain": True}
+    assert "hr/pay.md" not in real.post("/v1/retrieve", json=body).text
+    assert "hr/pay.md" in real.post("/v1/retrieve", json=body | {"groups": ["hr"]}).text
+
+
+def test_releases_are_listed_in_pages() -> None:
+    class ManyReleases(OneDocument):
+        def releases(self) -> list[Any]:
+            now = datetime.now(UTC)
+            more: Any = {"table_versions": {}, "counts": {}, "checks": (), "settings": {}}
+            return [
+                ReleaseInfo(
+                    "works", n, "retained", None, "s", now, None, None, readers_version=None, redacted=False, **more
+                )
+                for n in range(7, 0, -1)
+            ]
+
+    with serve(ManyReleases()) as client:
+        seen: list[int] = []
+        query: dict[str, Any] = {"corpus": "works", "limit": 3}
+        while True:
+            page = client.get("/v1/releases", params=query).json()
+            seen += [release["number"] for release in page["releases"]]
+            if page["after"] is None:
+                break
+            query["after"] = page["after"]
+    assert seen == [7, 6, 5, 4, 3, 2, 1]
 
 
 def test_releases_are_listed_with_their_checks(real: TestClient) -> None:
@@ -329,6 +438,32 @@ def test_a_corpus_that_cannot_be_searched_is_not_ready(corpus: OneDocument) -> N
     assert response.status_code == 503
     assert response.json()["corpora"]["works"]["reason"]
     assert SECRET not in response.text
+
+
+def test_readiness_is_looked_up_once_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, go_on = threading.Semaphore(0), threading.Event()
+
+    class Slow(OneDocument):
+        looks = 0
+
+        def search(self, query: str, k: int = 10, *, mode: str = "hybrid", **kwargs: Any) -> list[Passage]:
+            if mode == "sparse":
+                Slow.looks += 1
+                looked.release()
+                go_on.wait(30)
+            return []
+
+    shelf = Shelf(None, {"works": Slow()})  # type: ignore[dict-item]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(shelf.readiness)
+        assert looked.acquire(timeout=30)
+        assert [shelf.readiness().status for _ in range(3)] == ["not ready"] * 3  # without waiting
+        go_on.set()
+        assert first.result().status == "ready"
+    assert [shelf.readiness().status for _ in range(3)] == ["ready"] * 3
+    assert Slow.looks == 1
+    monkeypatch.setattr("serving.shelf.READINESS_SECONDS", 0.0)
+    assert shelf.readiness().status == "ready" and Slow.looks == 2
 
 
 def test_without_a_live_release_a_search_says_to_come_back() -> None:
@@ -514,7 +649,7 @@ def test_with_a_token_every_request_under_v1_needs_it(monkeypatch: pytest.Monkey
         ):
             response = client.get("/v1/corpora", headers=headers)
             check_problem(response, 401)
-            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["www-authenticate"].startswith("Bearer")
         check_problem(client.post("/v1/nothing"), 401)
         assert client.get("/v1/corpora", headers={"Authorization": "Bearer s3cret-token"}).status_code == 200
         assert client.get("/healthz").status_code == 200
@@ -565,17 +700,34 @@ def test_the_openapi_description_is_complete(client: TestClient) -> None:
         "/v1/releases",
         "/v1/retrieve",
         "/v1/answer",
+        "/v1/answer/stream",
+        "/v1/answers/{answer_id}",
+        "/v1/chat/completions",
+        "/v1/models",
+        "/v1/models/{name}",
+        "/v1/documents",
         "/v1/documents/{doc_id}",
         "/v1/receipts",
+        "/v1/feedback",
+        "/v1/prompts",
+        "/v1/admin/corpora/{corpus}/promote",
+        "/v1/admin/corpora/{corpus}/rollback",
+        "/v1/admin/audit",
+        "/v1/admin/keys",
+        "/v1/admin/keys/{key}/revoke",
         "/healthz",
         "/readyz",
     }
     for path, operation in operations:
         assert operation["summary"] and operation["description"]
-        if path.startswith("/v1"):
-            for status in ("401", "404", "413", "422", "503"):
+        if path.startswith(("/v1/chat", "/v1/models")):
+            assert "422" not in operation["responses"]
+            for status in ("400", "401", "404", "429", "503"):
+                assert list(operation["responses"][status]["content"]) == ["application/json"]
+        elif path.startswith("/v1"):
+            for status in ("400", "401", "403", "404", "413", "421", "422", "429", "500", "503"):
                 assert list(operation["responses"][status]["content"]) == ["application/problem+json"]
     schemas = document["components"]["schemas"]
-    for model in (RetrieveRequest, AnswerRequest):
+    for model in (RetrieveRequest, AnswerRequest, FeedbackRequest, ChatRequest):
         for example in schemas[model.__name__]["examples"]:
             model.model_validate(example)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from headwater.injection import instruction_spans
 from headwater.sentences import split_sentences
 from headwater.types import Passage
 
@@ -59,7 +60,11 @@ def _of_passage(rank: int, passage: Passage) -> Iterator[Candidate]:
     headings = {_bare(name) for name in (*passage.section, passage.title)}
     heading = passage.section[-1] if passage.section else passage.title
     question: str | None = None
+    told = instruction_spans(passage.text)
     for start, end in split_sentences(passage.text):
+        if any(start < stop and end > begin for begin, stop, _ in told):
+            question = None  # nothing that tells a model what to do is quoted
+            continue
         text = passage.text[start:end]
         if not text.strip() or _is_rule(text) or _is_links(text):
             continue

@@ -1,50 +1,39 @@
-"""How well a sentence supports an answer to a question: one number in 0..1.
+"""How well a sentence supports an answer to a question: the probability that a person would answer from it, in 0..1.
 
-support = (cosine of question and sentence + cosine of question and passage + 0.3 coverage) / 2.3
-          (the passage's cosine counts as no less than 0.7 of the sentence's)
-          + 0.02 if the sentence holds the kind of thing asked for, - 0.02 if it doesn't
-          + 0.02 for the first passage, falling to 0 for the last
-
-Coverage is the share of the question's content words found in the sentence, by stem, weighted by how rare each is
-among the passages at hand; names and numbers count double, and words that no passage holds count fully.
-The weights were chosen on the odd rows of ClapNQ's development set (Rosenthal et al. 2024); see
-``benchmarks/answers.py`` for the figures on the even rows.
+A logistic regression over six features of a sentence (:data:`WEIGHTS`), fitted by ``benchmarks/answers_fit.py`` on two
+kinds of text: ClapNQ (Rosenthal et al. 2024), where a long passage is on the subject and one of its sentences answers, and
+English XQuAD (Artetxe et al. 2020), where short passages are on many subjects. Half of the questions of each are held out;
+``benchmarks/answers.py`` measures them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater.answering.candidates import Candidate
+from headwater.answering.kinds import fits_kind
+from headwater.answering.verification.tokens import tokenize
 from headwater.types import Passage
 
-COVERAGE_WEIGHT = 0.3
-KIND_BONUS = 0.02
-RANK_BONUS = 0.02
-PASSAGE_FLOOR = 0.7
-"""The passage counts as at least this share of its sentence's cosine: a long one on many things is not held against
-the sentence in it that answers. On ClapNQ it changes nothing."""
+BIAS = -7.2
+WEIGHTS = np.array([3.2, 6.1, 13.8, 0.5, 2.6, 3.7])
+"""Of: cosine of question and sentence; cosine of question and passage; how far that is below the best passage's (at most
+0); whether it holds the kind of thing asked for (1, 0 or -1); the share of the question's words beyond the document's
+title that it holds; the :func:`coverage` of all of them."""
+
+MAX_SCORED = 40
+"""At most this many sentences are embedded for one question, which bounds the latency."""
 
 NAME_WEIGHT = 2.0
 """Names and numbers say which thing is asked about; a sentence about another year or person is no answer."""
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
-_NUMBER = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred|thousand|million|billion"
-    r"|half|daily|weekly|monthly|annual(?:ly)?|yearly|century|january|february|march|april|may|june|july|august"
-    r"|september|october|november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday)\b",
-    re.IGNORECASE,
-)
-_ASKS_NUMBER = re.compile(
-    r"\b(?:when|how (?:many|much|long|old|far|tall|big|large|often|soon)|wh(?:at|ich) (?:year|date|time|day|month|percentage|share))\b",
-    re.IGNORECASE,
-)
-_ASKS_NAME = re.compile(r"\b(?:who|whose|whom)\b", re.IGNORECASE)
 _INNER_NAME = re.compile(r"(?<=[\w,;)] )[A-Z]\w+")
 
 
@@ -85,39 +74,75 @@ def coverage(question: str, candidates: Sequence[Candidate]) -> npt.NDArray[np.f
     return shares
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The candidates that were scored, their support in 0..1 and their vectors (n, d), in the order of the candidates."""
+
+    candidates: list[Candidate]
+    support: npt.NDArray[np.float32]
+    vectors: npt.NDArray[np.float32]
+
+
 def support(
     question: str,
     passages: Sequence[Passage],
     candidates: Sequence[Candidate],
     encoder: TextEncoder,
     passage_vectors: npt.NDArray[np.float32] | None = None,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the support of each candidate in 0..1, and the candidates' vectors (n, d).
+) -> Scored:
+    """Score the :data:`MAX_SCORED` candidates that are ahead by all features but their own cosine.
 
     ``passage_vectors`` are the passages' own vectors (one row each) where they are at hand; else they are computed.
     """
     asked = encoder.encode_queries([question])[0]
-    texts = [candidate.scored for candidate in candidates]
     if passage_vectors is None:
-        texts += [f"{passage.title}\n{passage.text}" for passage in passages]
-    vectors = encoder.encode_documents(texts)
-    sentences = vectors[: len(candidates)]
-    whole = vectors[len(candidates) :] if passage_vectors is None else passage_vectors
+        passage_vectors = encoder.encode_documents([f"{passage.title}\n{passage.text}" for passage in passages])
+    features = sentence_features(question, passages, candidates, passage_vectors @ asked)
+    known = features @ WEIGHTS[1:] + BIAS
+    kept = sorted(np.argsort(-known, kind="stable")[:MAX_SCORED].tolist())
+    vectors = encoder.encode_documents([candidates[i].scored for i in kept])
+    total = 1.0 / (1.0 + np.exp(-(known[kept] + WEIGHTS[0] * (vectors @ asked))))
+    return Scored([candidates[i] for i in kept], total.astype(np.float32), vectors)
+
+
+def sentence_features(
+    question: str,
+    passages: Sequence[Passage],
+    candidates: Sequence[Candidate],
+    cosines: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float64]:
+    """Return all features but the first one, shape (candidates, 5); ``cosines`` are those of question and passages."""
+    nearness = cosines.astype(np.float64)
     ranks = np.array([candidate.rank for candidate in candidates])
-    cosine = np.clip(sentences @ asked, 0.0, 1.0)
-    passage_cosine = np.maximum(np.clip(whole @ asked, 0.0, 1.0)[ranks], PASSAGE_FLOOR * cosine)
-    kind = np.array([_kind(question, candidate.text) for candidate in candidates])
-    position = 1.0 - ranks / max(1, len(passages) - 1)
-    base = (cosine + passage_cosine + COVERAGE_WEIGHT * coverage(question, candidates)) / (2.0 + COVERAGE_WEIGHT)
-    total = np.clip(base + KIND_BONUS * kind + RANK_BONUS * position, 0.0, 1.0)
-    return total.astype(np.float32), sentences
+    covered = coverage(question, candidates)
+    return np.column_stack(
+        [
+            nearness[ranks],
+            (nearness - nearness.max())[ranks],
+            [fits_kind(question, candidate.text) for candidate in candidates],
+            _news(question, passages, candidates, covered),
+            covered,
+        ]
+    )
 
 
-def _kind(question: str, sentence: str) -> float:
-    """+1 when the sentence holds a number or date, or a name, and that is asked for; -1 when it lacks it; else 0."""
-    if _ASKS_NUMBER.search(question):
-        return 1.0 if _NUMBER.search(sentence) else -1.0
-    if _ASKS_NAME.search(question):
-        asked = {word.casefold() for word in _WORD.findall(question)}
-        return 1.0 if any(name.casefold() not in asked for name in _INNER_NAME.findall(sentence)) else -1.0
-    return 0.0
+def _news(
+    question: str, passages: Sequence[Passage], candidates: Sequence[Candidate], covered: npt.NDArray[np.float32]
+) -> list[float]:
+    """Return the share of the question's words beyond its document's title that each candidate holds.
+
+    Every sentence of a document is about its title; what is asked about it tells them apart. Where the title says all
+    that the question says, it is the :func:`coverage`.
+    """
+    asked = _content_keys(question, None)
+    beyond = [asked - _content_keys(passage.title, passage.language) for passage in passages]
+    shares = []
+    for candidate, share in zip(candidates, covered, strict=True):
+        left = beyond[candidate.rank]
+        held = left & _content_keys(candidate.text, passages[candidate.rank].language) if left else left
+        shares.append(len(held) / len(left) if left else float(share))
+    return shares
+
+
+def _content_keys(text: str, language: str | None) -> set[str]:
+    return {token.key for token in tokenize(text, language) if token.is_content}

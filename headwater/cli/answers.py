@@ -1,53 +1,115 @@
-"""How an answer looks on a terminal: sentences with numbered citations, then the places they come from.
-
-Works on the JSON form of :class:`headwater.types.Answer`, which is also what the HTTP endpoint sends.
-"""
+"""``headwater answers``: what is kept of the answers that were given."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
-from headwater.cli.output import say
+import typer
+
+from headwater.cli.options import AsJson, CorpusName
+from headwater.cli.output import busy, print_json, print_table, say
+from headwater.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from headwater.answer_log.gaps import Gap
+    from headwater.ledger import AnswerRecord
 
 
-def print_answer(answer: Mapping[str, Any]) -> None:
-    """Print an answer with its sources, or why there is none."""
-    if answer["refused"]:
-        say(f"No answer: {answer['reason']}", style="bold")
-        say(f"(release {answer['release']})")
+def answers(
+    name: CorpusName,
+    answer_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Show all that is kept of one answer.")
+    ] = None,
+    refused: Annotated[bool, typer.Option("--refused", help="Only refusals.")] = False,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Questions without a good passage, those about the same together."),
+    ] = False,
+    days: Annotated[int | None, typer.Option("--days", min=1, help="Only the last N days.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many, newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the answers that were given, show one, or list what people ask and the documents don't say.
+
+    Questions are kept without personal data, answers by the spans that they cite, and both no longer than the corpus'
+    answer.retention_days.
+    """
+    from headwater.corpus import open_corpus
+
+    with open_corpus(name) as corpus:
+        if answer_id is not None:
+            record = corpus.ledger.answer(answer_id)
+            if record is None or record.corpus != corpus.name:
+                raise NotFoundError(f"Corpus {name!r} keeps no answer {answer_id!r}; see: headwater answers {name}")
+            print_json(record)
+            return
+        if missing:
+            from headwater.answer_log.gaps import find_gaps
+
+            with busy("Comparing questions"):
+                gaps = find_gaps(corpus, days=days, limit=limit)
+            print_json(gaps) if as_json else _print_gaps(gaps)
+            return
+        since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
+        found = corpus.ledger.answers(corpus.name, since=since, refused=True if refused else None, limit=limit)
+    print_json(found) if as_json else _print_answers(found)
+
+
+def _print_answers(found: list[AnswerRecord]) -> None:
+    if not found:
+        say("No answers are kept.")
         return
-    numbers: dict[tuple[str, int, int], int] = {}
-    sources: list[Mapping[str, Any]] = []
-    sentences = []
-    for sentence in answer["sentences"]:
-        marks = []
-        for citation in sentence["citations"]:
-            place = (citation["doc"], citation["start"], citation["end"])
-            if place not in numbers:
-                numbers[place] = len(numbers) + 1
-                sources.append(citation)
-            marks.append(f"[{numbers[place]}]")
-        sentences.append(f"{sentence['text']} {''.join(marks)}")
-    say(" ".join(sentences), style="bold")
-    say()
-    for number, citation in enumerate(sources, start=1):
-        say(f"[{number}] {place_of(citation)}")
-        say(f'    "{" ".join(citation["quote"].split())}"', style="italic")
-    say(f"(release {answer['release']}, {answer['method']})")
+    print_table(
+        ("id", "asked", "release", "question", "outcome", "by", "seconds"),
+        [
+            (
+                record.id,
+                f"{record.asked_at.astimezone():%Y-%m-%d %H:%M}",
+                record.release,
+                record.question,
+                _outcome(record),
+                record.prompt or record.method,
+                f"{record.seconds:.2f}",
+            )
+            for record in found
+        ],
+        right=("release", "seconds"),
+    )
 
 
-def place_of(source: Mapping[str, Any]) -> str:
-    """Return key, title, section, page and character span of a citation or passage as one line."""
-    parts = [source["key"]]
-    if source["title"] and source["title"] != source["key"]:
-        parts.append(source["title"])
-    section = list(source["section"])
-    if section[:1] == [source["title"]]:  # the title is often the outermost heading
-        section = section[1:]
-    if section:
-        parts.append(" > ".join(section))
-    if source["page"] is not None:
-        parts.append(f"page {source['page']}")
-    parts.append(f"characters {source['start']}-{source['end']}")
-    return " | ".join(parts)
+def _outcome(record: AnswerRecord) -> str:
+    words = ["refused" if record.refused else f"{len(record.sentences)} sentences"]
+    if record.dropped:
+        words.append(f"{len(record.dropped)} left out")
+    if record.fallback:
+        words.append("quoted instead of written")
+    if record.cached:
+        words.append("from the cache")
+    return ", ".join(words)
+
+
+def _print_gaps(gaps: list[Gap]) -> None:
+    if not gaps:
+        say("Every question had a good passage, or none was asked.")
+        return
+    print_table(
+        ("question", "asked", "refused", "best support", "nearest document", "similarity", "last asked"),
+        [
+            (
+                gap.question,
+                gap.asked,
+                gap.refused,
+                _figure(gap.best_support),
+                gap.nearest,
+                _figure(gap.similarity),
+                f"{gap.last_asked.astimezone():%Y-%m-%d}",
+            )
+            for gap in gaps
+        ],
+        right=("asked", "refused", "best support", "similarity"),
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

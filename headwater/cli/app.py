@@ -11,10 +11,16 @@ from typer.core import TyperGroup
 
 from headwater import __version__
 from headwater.cli import (
+    answers,
+    audit,
     doctor,
     evaluate,
+    feedback,
     inspect,
+    keys,
+    mcp,
     project,
+    prompts,
     quality,
     query,
     reindex,
@@ -77,6 +83,8 @@ app.command()(reindex.reindex)
 app.command()(inspect.status)
 app.command()(query.ask)
 app.command()(query.search)
+app.command()(answers.answers)
+app.command()(feedback.feedback)
 app.command()(inspect.receipts)
 app.command()(requeue.requeue)
 app.command()(quality.quality)
@@ -88,7 +96,11 @@ app.command()(releases.rollback)
 app.command()(releases.erase)
 app.command()(releases.gc)
 app.command()(evaluate.evaluate)
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(keys.app, name="keys")
+app.command()(audit.audit)
 app.command()(serve.serve)
+app.command()(mcp.mcp)
 app.command()(up.up)
 app.command()(doctor.doctor)
 

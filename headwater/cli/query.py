@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
 
-from headwater.cli.answers import place_of, print_answer
+from headwater.answering.events import Finished
+from headwater.cli.answer_text import place_of, print_events
 from headwater.cli.options import AsJson, CorpusName, Groups
 from headwater.cli.output import busy, print_json, say
 from headwater.errors import ConfigError
@@ -21,21 +23,29 @@ def ask(
     name: CorpusName,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
     groups: Groups = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="FIELD=VALUE", help="Answer from these passages only: as for search."),
+    ] = None,
     release: Annotated[int | None, typer.Option("--release", help="Ask this release instead of the live one.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from the corpus, every sentence tied to a span of a source, or say why not.
 
-    A refusal is an answer: its exit code is 0.
+    Sentences are printed as they are found or written. A refusal is an answer: its exit code is 0.
     """
     from headwater.corpus import open_corpus
 
-    with busy("Looking for an answer"), open_corpus(name) as corpus:
-        answer = corpus.answer(question, principal=_principal(groups), release=release)
-    if as_json:
-        print_json({**asdict(answer), "text": answer.text})
-    else:
-        print_answer(asdict(answer))
+    chosen = parse_filters(filters or [])
+    with ExitStack() as waiting:
+        waiting.enter_context(busy("Looking for an answer"))
+        with open_corpus(name) as corpus:
+            events = corpus.answer_events(question, principal=_principal(groups), release=release, filters=chosen)
+            if as_json:
+                (answer,) = (event.answer for event in events if isinstance(event, Finished))
+                print_json({**asdict(answer), "text": answer.text})
+            else:
+                print_events(events, waiting)
 
 
 def search(
@@ -53,21 +63,46 @@ def search(
             "ranges: --filter 'date>=2024-05' --filter 'date<2025'.",
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="EXPRESSION",
+            help="Only passages for which this holds: 'date >= 2024 and (language = en or key ^= \"policies/\")'; see "
+            "docs/retrieval.md.",
+        ),
+    ] = None,
     mode: Annotated[
         Literal["hybrid", "dense", "sparse"], typer.Option("--mode", help="Which retrievers to use.")
     ] = "hybrid",
+    merge: Annotated[
+        bool | None,
+        typer.Option("--merge/--no-merge", help="Join neighbouring results. [default: the corpus' setting]"),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how the passages were found: ranks, scores, weights, timings.")
+    ] = False,
     release: Annotated[int | None, typer.Option("--release", help="Search this release, not the live one.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find passages, best first."""
+    from headwater.cli.explain import print_explanation
     from headwater.corpus import open_corpus
+    from headwater.retrieval.grammar import parse
 
     chosen = parse_filters(filters or [])
+    if expression := parse(where or ""):
+        chosen = {"and": [chosen, expression]} if chosen else expression
     with busy("Searching"), open_corpus(name) as corpus:
-        passages = corpus.search(query, k, release=release, principal=_principal(groups), filters=chosen, mode=mode)
+        found = corpus.explain(
+            query, k, release=release, principal=_principal(groups), filters=chosen, mode=mode, merge=merge
+        )
+    passages = found.passages
     if as_json:
-        print_json(passages)
+        print_json(found if explain else passages)
         return
+    if explain:
+        print_explanation(found)
     if not passages:
         say("No passage found.")
     for rank, passage in enumerate(passages, start=1):

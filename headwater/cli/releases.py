@@ -114,7 +114,7 @@ def promote(
 
 
 def gc(name: CorpusName, as_json: AsJson = False) -> None:
-    """Drop releases beyond the number to keep, and files that no kept release needs."""
+    """Drop releases beyond the number to keep, files that no kept release needs, and answers beyond their time."""
     from headwater import releases
     from headwater.corpus import open_corpus
 
@@ -124,7 +124,7 @@ def gc(name: CorpusName, as_json: AsJson = False) -> None:
         print_json(found)
         return
     dropped = ", ".join(map(str, found.releases)) or "none"
-    say(f"Releases dropped: {dropped}. Files of the lake removed: {found.files:,}.")
+    say(f"Releases dropped: {dropped}. Files of the lake removed: {found.files:,}. Answers: {found.answers:,}.")
 
 
 def erase(

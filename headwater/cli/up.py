@@ -70,7 +70,7 @@ def up(
             for name in reindex or ():
                 _reindex(children, dagster, name)
             if ask:
-                from headwater.cli.answers import print_answer
+                from headwater.cli.answer_text import print_answer
 
                 say(f"\nQuestion to {ask[0]}: {ask[1]}\n")
                 print_answer(endpoint.ask(*ask))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headwater.embedding.languages import AUTO, DEFAULT, PLAIN, UNSPACED
 from headwater.errors import ConfigError
 from headwater.index.contract import SparseVector
 
@@ -24,6 +25,9 @@ _COUNTING_K = 1e9  # with b = 0 and k without bound, BM25's weight of a term is 
 
 class Bm25Encoder:
     """Texts to BM25 vectors: lower-cased words, the language's stop words removed, stemmed (Snowball).
+
+    ``language`` is a name such as ``german``, or ``none`` for words as they are; ``auto``, which only a corpus can
+    answer (:func:`headwater.embedding.languages.analyzer_of`), counts as English.
 
     ``average_length`` is the mean number of such terms per text in the corpus (see :func:`token_counts`); it sets
     what counts as a long text. The same text and parameters always give the same vector, indices ascending.
@@ -63,10 +67,17 @@ def grid_average_length(mean: float) -> float:
 
 
 def _bm25(k: float, b: float, average_length: float, language: str) -> Bm25:
-    from qdrant_edge import Bm25, Bm25Config
+    from qdrant_edge import Bm25, Bm25Config, DisabledStemmer, StopwordsSet, TokenizerType
 
+    chosen = DEFAULT if language == AUTO else language
+    analyzer: dict[str, Any] = {"language": chosen}
+    if chosen == PLAIN:
+        # An empty set would mean the stop words of the default language.
+        analyzer = {"stemmer": DisabledStemmer(), "stopwords": StopwordsSet(set(), {"\0"})}
+    if chosen in UNSPACED:
+        analyzer["tokenizer"] = TokenizerType.Multilingual
     try:
-        return Bm25(Bm25Config(k=k, b=b, avg_len=average_length, language=language))
+        return Bm25(Bm25Config(k=k, b=b, avg_len=average_length, **analyzer))
     except ValueError as error:
         raise ConfigError(f"BM25 can't be set up: {error}; correct embed.bm25_language, bm25_k or bm25_b") from error
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headwater.answer_log.golden_file import forget_promoted
+from headwater.audit import audited
 from headwater.embedding.cache import forget
 from headwater.erase.plan import Plan, plan_file, unfinished
 from headwater.erase.probes import Probes, choose
@@ -34,18 +37,25 @@ STAGE = "erase"
 _STEPS = 6
 
 
-def erase(corpus: Corpus, key: str, *, reason: str, progress: Progress | None = None) -> ErasureReceipt:
+def erase(
+    corpus: Corpus, key: str, *, reason: str, progress: Progress | None = None, who: str | None = None
+) -> ErasureReceipt:
     """Erase the document at ``key``, and return the receipt that the ledger keeps. A mail takes its attachments along.
 
     The object in the bucket is not touched; while it is listed as it is now, it is not indexed again. Erasing what is
     erased already gives the receipt of that. ``receipt.verified.found`` is 0 when nothing was left anywhere; otherwise
-    the receipt names the places, and erasing again tries again.
+    the receipt names the places, and erasing again tries again. The audit log names ``who`` (default: who runs this
+    process).
 
     Raises NotFoundError when the corpus never had such a document, LeaseError while a reindex runs, LakeError when
     another process keeps the ledger's old state open.
     """
-    told = progress or NoProgress()
     doc_id = document_id(corpus.name, key)
+    with audited(corpus.ledger, "document.erase", corpus=corpus.name, who=who, target=doc_id):
+        return _erase(corpus, key, doc_id, reason, progress or NoProgress())
+
+
+def _erase(corpus: Corpus, key: str, doc_id: str, reason: str, told: Progress) -> ErasureReceipt:
     with _lease(corpus) as lease:
         _finish(corpus, lease, told)
         before = [plan for plan in unfinished(corpus.tables.path) if plan.doc_id == doc_id]
@@ -156,6 +166,9 @@ def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> 
     progress.advance(STAGE, 1)
     for doc_id in plan.owners:
         plan.answers += corpus.ledger.forget_answers(corpus.name, doc_id, phrases=plan.probes.long)
+    if corpus.policy.gate.golden is not None:
+        forget_promoted(Path(corpus.policy.gate.golden), {plan.key, *plan.attached.values()})
+    corpus.answer_cache.clear()
     corpus.ledger.compact()
     progress.advance(STAGE, 1)
     plan.step = "removed"

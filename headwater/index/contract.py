@@ -56,10 +56,12 @@ POINT_SCHEMA = pa.schema(
         ("date_seconds", pa.int64()),
         ("modified_seconds", pa.int64()),
         ("meta", pa.string()),
+        ("lead", pa.string()),
     ]
 )
 """Columns of an upsert batch. ``chunk_id`` is a UUID string; ``fingerprint`` is the row fingerprint of the point;
-``*_seconds`` are the dates as Unix time; ``meta`` is the front matter as a JSON object of flat values."""
+``*_seconds`` are the dates as Unix time; ``meta`` is the front matter as a JSON object of flat values; ``lead`` is the
+white space between the document's chunk before and this one, null where something else lies between them."""
 
 FILTERABLE = ("doc_id", "key", "content_type", "page", "language", "date", "modified", "authors", "keywords")
 """Fields that a caller may filter on, beside ``meta.<name>``; ``readers`` is filtered by the principal, never by the
@@ -110,12 +112,12 @@ class SparseVector:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One search. With both vectors the two result lists are fused by RRF; with one, that one ranks alone.
+    """One search. With both vectors the two result lists are fused; with one, that one ranks alone.
 
-    ``readers`` holds the groups of which a point's readers must contain at least one; None disables the
-    permission filter and is for gate and maintenance only. ``filters`` maps a :data:`FILTERABLE` field or
-    ``meta.<name>`` to a value, a list of values (any of which may match), or a range ``{"gte": ..., "lt": ...}`` of
-    dates or numbers; see :func:`headwater.index.filters`.
+    ``dense_weight`` (0..1) fuses by scores, of which the dense one weighs that much; None fuses by ranks (RRF, with
+    ``rrf_k``); see :mod:`headwater.index.fusion`. ``readers`` holds the groups of which a point's readers must contain
+    at least one; None disables the permission filter and is for gate and maintenance only. ``filters`` is a filter
+    expression, as :mod:`headwater.index.filters` describes it.
     """
 
     limit: int
@@ -125,11 +127,14 @@ class SearchRequest:
     filters: Mapping[str, Any] = field(default_factory=dict)
     candidates: int = 100
     rrf_k: int = 60
+    dense_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One point found: its id, its score, and its payload.
+    """One point found: its id, its score, its payload, and by which retriever at which rank with which score.
+
+    ``found`` maps ``dense`` and ``sparse`` to (rank from 1, score), for the retrievers that have it among their best.
 
     The payload has the columns of :data:`POINT_SCHEMA` less the vectors; ``meta`` is a mapping; a field that the point
     lacks, or that the release was made without, is None.
@@ -138,6 +143,7 @@ class Hit:
     chunk_id: str
     score: float
     payload: Mapping[str, Any]
+    found: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
 
 class Searcher(Protocol):

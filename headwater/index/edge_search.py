@@ -9,8 +9,8 @@ import numpy as np
 
 from headwater.errors import ReleaseError
 from headwater.index.contract import Hit, IndexSpec, SearchRequest
-from headwater.index.filters import AnyOf, Condition, conditions
-from headwater.index.fusion import TIE_ROWS, Ranking, fuse, settle
+from headwater.index.filters import AllHold, AnyOf, Condition, Fails, OneHolds, StartsWith, conditions
+from headwater.index.fusion import TIE_ROWS, Ranking, fuse, places, settle
 from headwater.index.request import (
     DENSE,
     EXACT_POINTS,
@@ -51,22 +51,25 @@ class EdgeSearcher:
         if not can_match(request):
             return []
         rows = depth(request)
-        rankings: list[Ranking] = []
+        dense: Ranking | None = None
+        sparse: Ranking | None = None
         if request.dense is not None:
             nearest = SearchParams(exact=self._count <= EXACT_POINTS, hnsw_ef=HNSW_EF)
-            rankings.append(self._ranking(Query.Nearest(request.dense.tolist(), using=DENSE), condition, rows, nearest))
+            dense = self._ranking(Query.Nearest(request.dense.tolist(), using=DENSE), condition, rows, nearest)
         if request.sparse is not None:
+            sparse = ([], [])  # nothing but stop words: no point matches
             if len(request.sparse.indices):
                 terms = EdgeSparseVector(request.sparse.indices.tolist(), request.sparse.values.tolist())
                 # The empty filter makes the engine count living points only: else deleted ones weigh until a merge.
                 living = SearchParams(idf=IdfParams(Filter()))
-                rankings.append(self._ranking(Query.Nearest(terms, using=SPARSE), condition, rows, living))
-            else:
-                rankings.append(([], []))  # nothing but stop words: no point matches
-        ids, scores = fuse(rankings, request.rrf_k)
+                sparse = self._ranking(Query.Nearest(terms, using=SPARSE), condition, rows, living)
+        ids, scores = fuse(dense, sparse, rrf_k=request.rrf_k, dense_weight=request.dense_weight)
         payloads = self._payloads(ids[: request.limit])
+        found = places({DENSE: dense, SPARSE: sparse})
         return [
-            Hit(point, score, payloads[point]) for point, score in zip(ids, scores, strict=True) if point in payloads
+            Hit(point, score, payloads[point], found[point])
+            for point, score in zip(ids, scores, strict=True)
+            if point in payloads
         ]
 
     def count(self) -> int:
@@ -137,16 +140,22 @@ class EdgeSearcher:
 def _condition(request: SearchRequest) -> Filter | None:
     from qdrant_edge import Filter
 
-    wanted = [[_field(condition) for condition in alternatives] for alternatives in conditions(request)]
-    if not wanted:
-        return None
-    return Filter(must=[fields[0] if len(fields) == 1 else Filter(should=list(fields)) for fields in wanted])
+    wanted = [_translated(condition) for condition in conditions(request)]
+    return Filter(must=list(wanted)) if wanted else None
 
 
-def _field(condition: Condition) -> FieldCondition:
-    from qdrant_edge import FieldCondition, MatchAny, RangeFloat
+def _translated(condition: Condition) -> Filter | FieldCondition:
+    from qdrant_edge import FieldCondition, Filter, MatchAny, MatchPrefix, RangeFloat
 
+    if isinstance(condition, AllHold):
+        return Filter(must=[_translated(part) for part in condition.parts])
+    if isinstance(condition, OneHolds):
+        return Filter(should=[_translated(part) for part in condition.parts])
+    if isinstance(condition, Fails):
+        return Filter(must_not=[_translated(condition.part)])
     if isinstance(condition, AnyOf):
         values: list[Any] = list(condition.values)
         return FieldCondition(condition.field, match=MatchAny(values))
+    if isinstance(condition, StartsWith):
+        return FieldCondition(condition.field, match=MatchPrefix(condition.prefix))
     return FieldCondition(condition.field, range=RangeFloat(**condition.limits))

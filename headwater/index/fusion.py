@@ -1,14 +1,16 @@
-"""Ranking that depends on the points alone: ties broken by id, and reciprocal rank fusion on top.
+"""Ranking that depends on the points alone: ties broken by id, and the fusion of two rankings on top.
 
 An engine orders equal scores by where a point happens to lie in its files, and sums float32 in an order that
 depends on it too. Two builds of the same content would then rank differently, so both steps are done here, the
 same for every engine. Measured with 2,000 points, built at once and built with churn: Qdrant's own fusion gave
 another top 10 for 49 of 50 queries, this one for none.
+
+Two fusions: by scores, with a weight (:func:`blend`), and by ranks (:func:`reciprocal_rank_fusion`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -53,9 +55,42 @@ def settle(first: Ranking, depth: int, fetch: Callable[[int], Ranking]) -> Ranki
         found = fetch(rows)
 
 
-def fuse(rankings: Sequence[Ranking], k: int) -> Ranking:
-    """Return the only ranking as it is, or several fused by :func:`reciprocal_rank_fusion`."""
-    return rankings[0] if len(rankings) == 1 else reciprocal_rank_fusion((ids for ids, _ in rankings), k)
+def fuse(dense: Ranking | None, sparse: Ranking | None, *, rrf_k: int, dense_weight: float | None) -> Ranking:
+    """Return the only ranking as it is; two are fused by scores, or by ranks where there is no ``dense_weight``."""
+    if dense is None or sparse is None:
+        return dense or sparse or ([], [])
+    if dense_weight is None:
+        return reciprocal_rank_fusion([dense[0], sparse[0]], rrf_k)
+    return blend(dense, sparse, dense_weight)
+
+
+def blend(dense: Ranking, sparse: Ranking, dense_weight: float) -> Ranking:
+    """Return ids and fused scores in 0..1, best first: the weighted mean of both scores, each as a share of its best.
+
+    A convex combination of normalised scores (Bruch et al. 2023), with 0 as the least score of both. What BM25 does
+    not rank counts as 0; what the dense retriever does not rank counts as its last one, which it can't exceed.
+    """
+    shares = _shares(dense)
+    floor = min(shares.values(), default=0.0)
+    terms = _shares(sparse)
+    ids = list(dict.fromkeys((*dense[0], *sparse[0])))
+    return rank(ids, [dense_weight * shares.get(one, floor) + (1 - dense_weight) * terms.get(one, 0.0) for one in ids])
+
+
+def _shares(ranking: Ranking) -> dict[str, float]:
+    ids, scores = ranking
+    best = max(scores, default=0.0)
+    return {one: max(score, 0.0) / best if best > 0 else 0.0 for one, score in zip(ids, scores, strict=True)}
+
+
+def places(rankings: Mapping[str, Ranking | None]) -> dict[str, dict[str, tuple[int, float]]]:
+    """Return, by id and retriever, rank (from 1) and score."""
+    found: dict[str, dict[str, tuple[int, float]]] = {}
+    for name, ranking in rankings.items():
+        if ranking is not None:
+            for place, (point, score) in enumerate(zip(*ranking, strict=True), 1):
+                found.setdefault(point, {})[name] = (place, score)
+    return found
 
 
 def reciprocal_rank_fusion(rankings: Iterable[Sequence[str]], k: int) -> Ranking:

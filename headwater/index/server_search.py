@@ -12,8 +12,8 @@ from headwater.index import filters, visibility
 from headwater.index.collection import PointCollection, marker_id
 from headwater.index.connection import Connection, MissingCollectionError
 from headwater.index.contract import Hit, IndexSpec, SearchRequest
-from headwater.index.filters import AnyOf, conditions
-from headwater.index.fusion import TIE_ROWS, Ranking, fuse, settle
+from headwater.index.filters import AllHold, AnyOf, Fails, OneHolds, StartsWith, conditions
+from headwater.index.fusion import TIE_ROWS, Ranking, fuse, places, settle
 from headwater.index.registry import Sealed
 from headwater.index.request import (
     DENSE,
@@ -52,7 +52,7 @@ class ServerSearcher:
         unknown filter field, a vector of another width than the release's, a closed searcher, and a release that was
         dropped or redacted meanwhile.
         """
-        wanted = [visibility.some([_condition(one) for one in found]) for found in conditions(request)]
+        wanted = [_condition(one) for one in conditions(request)]
         check_vectors(request, self._spec.dimensions, self.release)
         self._check_open()
         if not can_match(request):
@@ -61,19 +61,23 @@ class ServerSearcher:
         queries = self._queries(request, wanted)
         found: dict[str, str] = {}
         first = self._rankings([query.model_copy(update={"limit": rows + TIE_ROWS}) for query in queries], found)
-        rankings: list[Ranking] = []
+        rankings: dict[str, Ranking | None] = {DENSE: None, SPARSE: None}
+        if request.sparse is not None:
+            rankings[SPARSE] = ([], [])  # nothing but stop words: no point matches
         for query, ranking in zip(queries, first, strict=True):
 
             def more(limit: int, query: QueryRequest = query) -> Ranking:
                 return self._rankings([query.model_copy(update={"limit": limit})], found)[0]
 
-            rankings.append(settle(ranking, rows, more))
-        if request.sparse is not None and not len(request.sparse.indices):
-            rankings.append(([], []))  # nothing but stop words: no point matches
-        ids, scores = fuse(rankings, request.rrf_k)
+            rankings[str(query.using)] = settle(ranking, rows, more)
+        ids, scores = fuse(rankings[DENSE], rankings[SPARSE], rrf_k=request.rrf_k, dense_weight=request.dense_weight)
         best = ids[: request.limit]
         payloads = self._read([found[chunk_id] for chunk_id in best])
-        return [Hit(chunk_id, score, payloads[chunk_id]) for chunk_id, score in zip(best, scores, strict=False)]
+        where = places(rankings)
+        return [
+            Hit(chunk_id, score, payloads[chunk_id], where[chunk_id])
+            for chunk_id, score in zip(best, scores, strict=False)
+        ]
 
     def count(self) -> int:
         """Return the number of points, as the server counts them now."""
@@ -184,9 +188,19 @@ class ServerSearcher:
 
 
 def _condition(condition: filters.Condition) -> Condition:
-    if not isinstance(condition, AnyOf):
-        return visibility.within(condition.field, condition.limits)
-    return visibility.one_of(condition.field, condition.values)
+    from qdrant_client.models import FieldCondition, Filter, MatchPrefix
+
+    if isinstance(condition, AllHold):
+        return visibility.every(*(_condition(part) for part in condition.parts))
+    if isinstance(condition, OneHolds):
+        return visibility.some([_condition(part) for part in condition.parts])
+    if isinstance(condition, Fails):
+        return Filter(must_not=[_condition(condition.part)])
+    if isinstance(condition, AnyOf):
+        return visibility.one_of(condition.field, condition.values)
+    if isinstance(condition, StartsWith):
+        return FieldCondition(key=condition.field, match=MatchPrefix(prefix=condition.prefix))
+    return visibility.within(condition.field, condition.limits)
 
 
 def _public(payload: dict[str, Any]) -> dict[str, Any]:

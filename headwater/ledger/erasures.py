@@ -15,7 +15,7 @@ from headwater.errors import LakeError
 from headwater.ledger.base import LedgerPart
 from headwater.ledger.engine import write
 from headwater.ledger.records import ErasureRecord
-from headwater.ledger.schema import answers, erasures, metadata
+from headwater.ledger.schema import answers, erasures, feedback, metadata
 
 _ROWS = 1000
 """Rows given at a time by :meth:`Erasures.texts`: bounds memory."""
@@ -81,7 +81,8 @@ class Erasures(LedgerPart):
     def forget_answers(self, corpus: str, doc_id: str, *, phrases: Collection[str] = ()) -> int:
         """Delete the answers whose passages or citations name the document; return how many there were.
 
-        Answers of any corpus whose question has one of ``phrases`` (text of the document) go with them.
+        Answers of any corpus whose question has one of ``phrases`` (text of the document) go with them, and so does
+        all feedback on what is deleted, or that has such a phrase itself.
         """
         named = sa.and_(
             answers.c.corpus == corpus,
@@ -93,8 +94,13 @@ class Erasures(LedgerPart):
         with write(self._engine) as connection:
             count = connection.execute(answers.delete().where(named)).rowcount
             for phrase in phrases:
-                quoting = answers.c.question.contains(phrase, autoescape=True)
+                asked = (answers.c.question, answers.c.searched)
+                quoting = sa.or_(*(column.contains(phrase, autoescape=True) for column in asked))
                 count += connection.execute(answers.delete().where(quoting)).rowcount
+                said = sa.or_(
+                    *(column.contains(phrase, autoescape=True) for column in (feedback.c.text, feedback.c.note))
+                )
+                connection.execute(feedback.delete().where(said))
         return count
 
     def files(self) -> list[Path]:
@@ -125,6 +131,7 @@ class Erasures(LedgerPart):
         if self._engine.dialect.name == "postgresql":
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("VACUUM (FULL) answers")
+                connection.exec_driver_sql("VACUUM (FULL) feedback")
             return
         with contextlib.closing(self._engine.raw_connection()) as raw:
             cursor = raw.cursor()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -96,8 +96,12 @@ class AnswerRecord:
     """What is needed to reproduce one answer, without any document text.
 
     ``passages`` are the passages read, best first: ``chunk_id, doc_id, key, revision, start, end, score``.
-    ``sentences`` are the answer: ``support``, ``digest`` (of the sentence's text) and ``citations``, each with
-    ``doc, key, revision, chunk_id, start, end, page``. The span of the revision in the release gives the words back.
+    ``sentences`` are the answer: ``support``, ``verdict``, ``digest`` and ``characters`` (of the sentence's text),
+    ``alignments`` (``start, end, citation, source_start, source_end``) and ``citations``, each with ``doc, key,
+    revision, chunk_id, start, end, page``. The span of the revision in the release gives the words back.
+
+    ``question`` and ``searched`` are free of personal data. The rest is as in :class:`headwater.types.Answer`; tokens
+    and cost are None where no language model was asked.
     """
 
     id: str
@@ -114,3 +118,42 @@ class AnswerRecord:
     refused: bool
     reason: str | None
     seconds: float
+    searched: str = ""
+    prompt: str | None = None
+    model: str | None = None
+    fallback: str | None = None
+    dropped: tuple[str, ...] = ()
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: float | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    conversation: str | None = None
+    turn: int = 0
+    cached: bool = False
+
+
+FeedbackKind = Literal["thumbs_up", "thumbs_down", "correction", "wrong_citation"]
+FeedbackState = Literal["open", "promoted", "dismissed"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRecord:
+    """What a caller (``given_by``, an id) said of an answer, and what a reviewer made of it.
+
+    ``sentence`` and ``citation`` count from 0, None where the whole answer is meant. ``text`` is free of personal data.
+    ``state``: ``open`` waits for review, ``promoted`` became a golden question, ``dismissed`` did not; ``note`` says why.
+    """
+
+    id: str
+    answer_id: str
+    corpus: str
+    kind: FeedbackKind
+    sentence: int | None
+    citation: int | None
+    text: str | None
+    given_by: str
+    given_at: datetime
+    state: FeedbackState
+    reviewed_by: str | None
+    reviewed_at: datetime | None
+    note: str | None

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-HEAD = "0003"
+HEAD = "0006"
 """The revision of the newest migration; written down so that opening a current ledger needs no Alembic."""
 
 
@@ -136,5 +136,112 @@ answers = sa.Table(
     sa.Column("refused", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text, nullable=True),
     sa.Column("seconds", sa.Float, nullable=False),
+    # What was searched for; empty for answers of before this was kept.
+    sa.Column("searched", sa.Text, nullable=False, server_default=""),
+    sa.Column("prompt", sa.String(200), nullable=True),
+    sa.Column("model", sa.Text, nullable=True),
+    sa.Column("fallback", sa.Text, nullable=True),
+    # Reasons of the sentences that were left out.
+    sa.Column("dropped", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=True),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=True),
+    sa.Column("cost", sa.Float, nullable=True),
+    sa.Column("timings", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("conversation", sa.String(200), nullable=True),
+    sa.Column("turn", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cached", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("answers_by_corpus", "corpus", "asked_at"),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    # Feedback goes with its answer, whatever takes that away: retention or an erasure.
+    sa.Column("answer_id", sa.String(64), sa.ForeignKey("answers.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("corpus", sa.String(200), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    # What a caller may say once of an answer: one vote, one correction, one word on each citation.
+    sa.Column("slot", sa.String(64), nullable=False),
+    sa.Column("sentence", sa.Integer, nullable=True),
+    sa.Column("citation", sa.Integer, nullable=True),
+    sa.Column("text", sa.Text, nullable=True),
+    sa.Column("given_by", sa.String(300), nullable=False),
+    sa.Column("given_at", UtcDateTime, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reviewed_by", sa.String(300), nullable=True),
+    sa.Column("reviewed_at", UtcDateTime, nullable=True),
+    sa.Column("note", sa.Text, nullable=True),
+    sa.Index("feedback_by_corpus", "corpus", "given_at"),
+    sa.Index("feedback_once", "answer_id", "given_by", "slot", unique=True),
+)
+
+prompts = sa.Table(
+    "prompts",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    # Of the text: the same text is the same version.
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("added_by", sa.Text, nullable=False),
+    sa.Column("added_at", UtcDateTime, nullable=False),
+    sa.Index("prompts_by_digest", "name", "digest", unique=True),
+)
+
+# Rows are only ever added; the newest of a label says what it points to now.
+prompt_labels = sa.Table(
+    "prompt_labels",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("label", sa.String(100), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    # Share of the requests in 0..1; None outside of an A/B test.
+    sa.Column("weight", sa.Float, nullable=True),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("prompt_labels_by_name", "name", "id"),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    # SHA-256 of the secret, and of the one before it, which works until ``previous_until``.
+    sa.Column("secret", sa.String(64), nullable=False),
+    sa.Column("previous", sa.String(64), nullable=True),
+    sa.Column("previous_until", UtcDateTime, nullable=True),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+    # None for every corpus.
+    sa.Column("corpora", sa.JSON(none_as_null=True), nullable=True),
+    sa.Column("limits", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=True),
+    sa.Column("revoked_at", UtcDateTime, nullable=True),
+    sa.Column("last_used_at", UtcDateTime, nullable=True),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("corpus", sa.String(200), nullable=True),
+    sa.Column("release", sa.Integer, nullable=True),
+    # Id of what it was done to: a document, an answer, a key; never text.
+    sa.Column("target", sa.Text, nullable=True),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=True),
+    sa.Index("audit_by_time", "at"),
+    sa.Index("audit_by_corpus", "corpus", "at"),
 )

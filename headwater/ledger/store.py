@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from headwater.ledger.answers import Answers
+from headwater.ledger.api_keys import ApiKeys
+from headwater.ledger.audit import AuditLog
 from headwater.ledger.engine import create_engine
 from headwater.ledger.erasures import Erasures
+from headwater.ledger.feedback import Feedback
 from headwater.ledger.leases import Leases
 from headwater.ledger.migrate import upgrade
+from headwater.ledger.prompts import Prompts
 from headwater.ledger.releases import Releases
 from headwater.ledger.reveals import Reveals
 
 
-class Ledger(Releases, Answers, Leases, Erasures, Reveals):
-    """Releases, answers, leases, erasures and reveals of all corpora, in SQLite or PostgreSQL.
+class Ledger(ApiKeys, AuditLog, Releases, Answers, Leases, Erasures, Reveals, Prompts, Feedback):
+    """Releases, answers, leases, erasures, reveals and prompts of all corpora, in SQLite or PostgreSQL.
 
     Safe to use from several threads and processes.
     """

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FLAG = "some of its text reads like instructions to a language model; that part is never quoted"
+
 ReceiptState = EndState | Literal["pending"]
 RECEIPT_STATES: tuple[ReceiptState, ...] = (*END_STATES, "pending")
 
@@ -269,12 +271,32 @@ def _current(objects: pl.LazyFrame, tables: Tables) -> pl.LazyFrame:
     current = (pl.col("source_fingerprint") == pl.col("now")).fill_null(False)
     asked = pl.col("requeued").is_not_null() & (pl.col("recorded_revision") == pl.col("revision"))
     waiting = pl.when(asked).then(pl.lit("requeued")).otherwise(pl.lit("not_processed"))
-    return objects.join(recorded, on="doc_id", how="left").with_columns(
-        pl.when(current).then("recorded_state").otherwise(pl.lit("pending")).alias("state"),
-        pl.when(current).then("reason").otherwise(waiting).alias("reason"),
-        pl.when(current).then("chunks").otherwise(0).alias("chunks"),
-        *(pl.when(current).then(name).alias(name) for name in ("error", "since", "survivor", "similarity", "recorded")),
+    flags = _flagged(tables)
+    return (
+        objects.join(recorded, on="doc_id", how="left")
+        .join(flags, on="doc_id", how="left")
+        .with_columns(
+            # Of a document that is searchable all the same; of any other the reason says enough.
+            pl.when(current & (pl.col("recorded_state") == "indexed") & pl.col("instructions").is_not_null())
+            .then(pl.concat_str(["note", pl.lit(_FLAG)], separator="; ", ignore_nulls=True))
+            .otherwise("note")
+            .alias("note"),
+            pl.when(current).then("recorded_state").otherwise(pl.lit("pending")).alias("state"),
+            pl.when(current).then("reason").otherwise(waiting).alias("reason"),
+            pl.when(current).then("chunks").otherwise(0).alias("chunks"),
+            *(
+                pl.when(current).then(name).alias(name)
+                for name in ("error", "since", "survivor", "similarity", "recorded")
+            ),
+        )
     )
+
+
+def _flagged(tables: Tables) -> pl.LazyFrame:
+    """Return what gave an instruction to a model away, by document; nothing of a lake that an earlier version wrote."""
+    scanned = tables.quality_documents.scan()
+    column = pl.col("instructions") if "instructions" in scanned.collect_schema() else pl.lit(None, pl.String)
+    return scanned.select("doc_id", column.alias("instructions"))
 
 
 def _recorded(tables: Tables) -> pl.LazyFrame:

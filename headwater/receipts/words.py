@@ -22,7 +22,7 @@ _COMMON: dict[str, tuple[str, str]] = {
 
 def explain(code: str) -> tuple[str, str]:
     """Return what a reason code means in plain words, and what to do about it."""
-    from headwater import chunking, dedup, embedding, privacy, quality, source
+    from headwater import chunking, dedup, embedding, injection, privacy, quality, source
     from headwater.parsing import reasons as parsing
 
     for reasons in (
@@ -30,6 +30,7 @@ def explain(code: str) -> tuple[str, str]:
         source.REASONS,
         parsing.REASONS,
         quality.REASONS,
+        injection.REASONS,
         dedup.REASONS,
         privacy.REASONS,
         chunking.REASONS,

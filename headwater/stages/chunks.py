@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,9 +14,13 @@ from headwater.driver import Stage, row_schema
 from headwater.hashing import chunk_id
 from headwater.policies import ChunkPolicy, CorpusPolicy
 from headwater.stages.columns import ok_row, unpack_document
+from headwater.types import Chunk
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+_MAX_LEAD = 64
+"""White space longer than this, such as a blank page, is no place to put two chunks together."""
 
 CHUNKS = pa.schema(
     [
@@ -30,6 +35,7 @@ CHUNKS = pa.schema(
         ("title", pa.string()),
         ("embedded", pa.string()),
         ("terms", pa.int32()),
+        ("lead", pa.string()),
     ]
 )
 
@@ -71,7 +77,8 @@ def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
             chunking.embedded_text(row["title"] or "", piece.section, piece.text, policy, tokenizer) for piece in pieces
         ]
         terms = token_counts(embedded, parameters["bm25_language"])
-        for ordinal, (piece, text, count) in enumerate(zip(pieces, embedded, terms, strict=True)):
+        before = leads(row["text"], pieces)
+        for ordinal, (piece, text, count, lead) in enumerate(zip(pieces, embedded, terms, before, strict=True)):
             values = ok_row(
                 row["id"],
                 ordinal=ordinal,
@@ -85,12 +92,22 @@ def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
                 title=row["title"],
                 embedded=text,
                 terms=int(count),
+                lead=lead,
             )
             result.append(values | {"id": chunk_id(row["id"], ordinal)})
         if not pieces:
             failure = {"state": "quarantined", "reason": "no_chunks", "error": "Nothing is left of the text to index."}
             result.append({"input": row["id"], "id": row["id"], **failure})
     return pa.Table.from_pylist(result, schema=row_schema(CHUNKS))
+
+
+def leads(text: str, pieces: Sequence[Chunk]) -> list[str | None]:
+    """Return the white space before each chunk back to the one before it; None where that is not all there is.
+
+    It is what a search needs to put neighbours together again.
+    """
+    gaps = [text[before.end : piece.start] for before, piece in pairwise(pieces)]
+    return [None, *(gap if len(gap) <= _MAX_LEAD and not gap.strip() else None for gap in gaps)][: len(pieces)]
 
 
 @lru_cache(maxsize=4)

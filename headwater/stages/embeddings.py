@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 _MASS_FAILURE_ROWS = 20
 """When this many texts, and all of a batch, have no vector, the model is at fault, not the texts: the run stops."""
-_COPIED = ("ordinal", "text", "start", "end", "section", "page", "tokens", "title")
+_COPIED = ("ordinal", "text", "start", "end", "section", "page", "tokens", "title", "lead")
 
 EMBEDDINGS = pa.schema(
     [
@@ -41,6 +41,7 @@ EMBEDDINGS = pa.schema(
         ("page", pa.int32()),
         ("tokens", pa.int32()),
         ("title", pa.string()),
+        ("lead", pa.string()),
     ]
 )
 """Vectors beside what the index stores with them, so that the index reads one table in one pass."""

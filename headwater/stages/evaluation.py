@@ -96,7 +96,7 @@ def evaluate_release(corpus: Corpus, release: int) -> tuple[Evaluation, bool]:
     """Return the evaluation of a release, and whether it was computed now or read from the lake."""
     policy = corpus.policy.gate
     table = corpus.tables.retrieval_evaluation
-    golden, gone = _answerable(corpus, release, read_golden(Path(policy.golden)) if policy.golden else [])
+    golden, gone = answerable_questions(corpus, release, read_golden(Path(policy.golden)) if policy.golden else [])
     fingerprint = _fingerprint(corpus, release, policy, golden)
     if table.exists() and table.same_schema():
         stored = table.scan().filter(pl.col("fingerprint") == fingerprint).select("figures", "questions").collect()
@@ -112,7 +112,7 @@ def evaluate_release(corpus: Corpus, release: int) -> tuple[Evaluation, bool]:
     return evaluation, True
 
 
-def _answerable(
+def answerable_questions(
     corpus: Corpus, release: int, golden: Sequence[GoldenQuestion]
 ) -> tuple[list[GoldenQuestion], list[str]]:
     """Return the questions to ask, and the ids of those whose every labelled document is gone or erased."""
@@ -132,6 +132,7 @@ def _fingerprint(corpus: Corpus, release: int, policy: GatePolicy, golden: Seque
         policy.known_item_queries,
         policy.canary_chunks,
         corpus.policy.index.model_dump_json(),
+        corpus.policy.retrieval.model_dump_json(),
         corpus.policy.answer.model_dump_json(),
     )
     return digest(CODE_VERSION, release, info.created_at.isoformat(), asked, *settings)
@@ -155,7 +156,7 @@ def _known_items(corpus: Corpus, release: int, count: int) -> dict[str, Any]:
     asked = [(doc_id, query) for doc_id, query in queries if query is not None][:count]
     results = _search_all(corpus, release, [query for _, query in asked], _DEPTH)
     found = sum(
-        any(passage.doc_id == doc_id for passage in passages)
+        any(doc_id in (passage.doc_id, *(other.doc_id for other in passage.duplicates)) for passage in passages)
         for (doc_id, _), passages in zip(asked, results, strict=True)
     )
     return {"known_item_queries": len(asked), "known_item_recall": found / len(asked) if asked else 1.0}
@@ -252,13 +253,14 @@ def _cited_keys(corpus: Corpus, release: int, question: GoldenQuestion, passages
 
 
 def _holds(passage: Passage, question: GoldenQuestion) -> bool:
-    """Return whether the passage is of an answer's document and holds its quote, or the greater half of it.
+    """Return whether the passage holds the quote of an answer, or the greater half of it.
 
-    A quote may be cut by a chunk border; then the passage with the greater part counts.
+    It has to be of the answer's document, or stand for it. A quote may be cut by a chunk border; then the passage with
+    the greater part counts.
     """
     text = " ".join(passage.text.split())
     for key, quote in question.answers:
-        if key != passage.key:
+        if key not in (passage.key, *(other.key for other in passage.duplicates)):
             continue
         wanted = " ".join(quote.split())
         half = len(wanted) // 2 + 1

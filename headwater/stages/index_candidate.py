@@ -8,9 +8,9 @@ what it has too much is deleted. When nothing differs from live there is no cand
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -24,11 +24,14 @@ from headwater.ledger import Ledger, ReleaseInfo
 from headwater.reports import Progress, StageReport
 
 STAGE = "index_candidate"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 _BATCH_ROWS = 1000
 
 MANIFEST = pa.schema([*CORE])
 """One row per wanted point; ``fingerprint`` decides whether the index must be changed."""
+
+Learner: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""What the next release learns of the lake, given the settings of the live one: further settings."""
 
 _OWN = ("chunk_id", "doc_id", "fingerprint")
 _REUSABLE = ("candidate", "rejected")
@@ -55,11 +58,14 @@ def build_candidate(
     progress: Progress,
     *,
     settings: Mapping[str, Any],
+    learn: Learner | None = None,
     lease: int | None = None,
 ) -> tuple[int | None, StageReport]:
     """Build the candidate release; return its number, or live's (or None) when nothing differs, and the report.
 
-    ``settings`` is what a reader needs to search it, ``lease`` the token under which the ledger is written. Raises ReleaseError when the engine fails; the live release is never touched.
+    ``settings`` is what a reader needs to search it, to which ``learn`` adds when a release is built; ``lease`` is the
+    token under which the ledger is written. Raises ReleaseError when the engine fails; the live release is never
+    touched.
     """
     started = time.perf_counter()
     _discard_unfinished(corpus, engine, ledger, lease)
@@ -82,20 +88,25 @@ def build_candidate(
     before = _held(engine, inputs.manifest, parent)
     upserts, deletes = _diff(wanted, before)
     progress.start(STAGE, len(upserts))
+    learnt = learn(live.settings if live is not None else {}) if learn is not None else {}
     number = ledger.create_release(
         corpus,
         parent=parent.number if parent else None,
         spec=spec.fingerprint,
         table_versions={**versions, inputs.manifest.name: manifest_version},
         counts=counts | {"upserted": len(upserts), "deleted": len(deletes)},
-        settings=settings,
+        settings={**settings, **learnt},
         lease=lease,
     )
     engine.stage(number, parent.number if parent else None, spec)
     engine.apply(number, _batches(inputs.embeddings, upserts, documents, progress), _slices(deletes))
     engine.seal(number)
     ledger.set_state(corpus, number, "candidate", lease=lease)
-    details = counts | {"release": number, "parent": parent.number if parent else None, "upserted": len(upserts)}
+    details = (
+        dict(learnt)
+        | counts
+        | {"release": number, "parent": parent.number if parent else None, "upserted": len(upserts)}
+    )
     report = _report(wanted, len(upserts), len(deletes), manifest_version, details, started)
     progress.finish(report)
     return number, report
@@ -255,7 +266,7 @@ def _report(
     recomputed: int,
     removed: int,
     version: int,
-    details: Mapping[str, int | None],
+    details: Mapping[str, Any],
     started: float,
 ) -> StageReport:
     joined = "".join(wanted.select(pl.concat_str("id", "fingerprint")).to_series().to_list())

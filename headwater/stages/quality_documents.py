@@ -21,11 +21,12 @@ from headwater.driver import Stage, change_batches, row_schema, run_stage, table
 from headwater.edits import edit_document
 from headwater.hashing import digest_bytes
 from headwater.lake import Table
-from headwater.policies import QualityPolicy
+from headwater.policies import InjectionPolicy, QualityPolicy
 from headwater.quality.report import summary
 from headwater.quality.rules import RULES
 from headwater.reports import NoProgress, Progress, StageReport
 from headwater.stages.columns import DOCUMENT, ok_row, pack_elements, unpack_document
+from headwater.stages.injection_scans import instructions
 
 STAGE = "quality_documents"
 
@@ -65,9 +66,16 @@ QUALITY = pa.schema(
         ("language", pa.string()),
         ("language_score", pa.float64()),
         ("profile", pa.string()),
+        ("instructions", pa.string()),
         *((name, pa.float64()) for name in SIGNALS),
     ]
 )
+
+INSTRUCTIONS = "instructions"
+"""The reason of a document that is quarantined for what it tells a model to do."""
+
+_STATES = {quality.OK: "ok", INSTRUCTIONS: "quarantined"}
+_INJECTION = InjectionPolicy()
 
 MEASURES = ("content_type", "language", "language_score", *SIGNALS)
 """The columns that a verdict is decided from."""
@@ -75,25 +83,38 @@ MEASURES = ("content_type", "language", "language_score", *SIGNALS)
 _REWRITTEN_ROWS = 256
 
 
-def assess_documents(policy: QualityPolicy, upstream: Table, target: Table, progress: Progress) -> StageReport:
-    """Bring ``target`` up to date with ``upstream`` and with the limits of ``policy``.
+def assess_documents(
+    policy: QualityPolicy,
+    upstream: Table,
+    target: Table,
+    progress: Progress,
+    *,
+    scans: Table | None = None,
+    injection: InjectionPolicy = _INJECTION,
+) -> StageReport:
+    """Bring ``target`` up to date with ``upstream``, with ``scans`` for instructions, and with the limits of both policies.
 
     Rows that were measured or whose verdict changed count as recomputed. The report's details are
-    :func:`headwater.quality.report.summary` and the number of ``redecided`` rows.
+    :func:`headwater.quality.report.summary` of all that is not quarantined, the number of ``redecided`` rows, and how
+    many documents have ``instructions``, by what gave these away.
     """
     started = time.perf_counter()
     measured = run_stage(quality_stage(policy), upstream, target, _Unfinished(progress))
-    frame, changed = _verdicts(policy, target)
+    frame, changed = _verdicts(policy, target, scans, injection)
     if changed.height:
         progress.start(STAGE, changed.height)
         target.change(change_batches(target.schema, _rewritten(target, changed, progress), []))
+    flagged = (
+        frame.drop_nulls("instructions").group_by("instructions").len().sort("len", "instructions", descending=True)
+    )
     report = table_report(
         STAGE,
         target,
         recomputed=measured.recomputed + changed.height,
         removed=measured.removed,
         seconds=time.perf_counter() - started,
-        details=summary(frame, policy) | {"redecided": changed.height},
+        details=summary(frame.filter(pl.col("reason") != INSTRUCTIONS), policy)
+        | {"redecided": changed.height, "instructions": dict(flagged.iter_rows())},
     )
     # A verdict is no part of a row's fingerprint, but it is of the table's state.
     states = target.read(["id", "fingerprint", "reason"]).sort("id").select(pl.concat_str(pl.all())).to_series()
@@ -117,14 +138,22 @@ class _Unfinished(NoProgress):
         self._progress.advance(stage, rows)
 
 
-def _verdicts(policy: QualityPolicy, target: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the signals of all judged rows with their verdicts, and the verdicts (id, state, reason, profile) that are
-    not those stored."""
-    stored = target.scan().filter(pl.col("state") != "quarantined")
-    frame = stored.select("id", "reason", "profile", *MEASURES).collect()
-    judged = profiled_verdicts(frame.drop("reason", "profile"), policy)
-    differs = (judged["reason"] != frame["reason"]) | (judged["profile"] != frame["profile"])
-    return judged, judged.filter(differs).select("id", "reason", "profile")
+_VERDICT = ("reason", "profile", "instructions", "error")
+
+
+def _verdicts(
+    policy: QualityPolicy, target: Table, scans: Table | None, injection: InjectionPolicy
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the signals of all judged rows with their verdicts, and the verdicts (id, reason ...) that are not those
+    stored."""
+    # A row that could not be measured stays quarantined; one that was quarantined for what it says is judged anew.
+    stored = target.scan().filter(pl.col("characters").is_not_null())
+    frame = stored.select("id", *_VERDICT, *MEASURES).collect()
+    judged = instructions(profiled_verdicts(frame.drop(*_VERDICT), policy), scans, injection)
+    differs = pl.Series([False] * judged.height, dtype=pl.Boolean)
+    for name in _VERDICT:
+        differs = differs | judged[name].ne_missing(frame[name])
+    return judged, judged.filter(differs).select("id", *_VERDICT)
 
 
 def profiled_verdicts(frame: pl.DataFrame, policy: QualityPolicy) -> pl.DataFrame:
@@ -135,14 +164,11 @@ def profiled_verdicts(frame: pl.DataFrame, policy: QualityPolicy) -> pl.DataFram
 
 def _rewritten(target: Table, changed: pl.DataFrame, progress: Progress) -> Iterator[pa.RecordBatch]:
     """Yield the rows whose verdict changed, as they are but for it."""
-    verdicts = {name: (reason, profile) for name, reason, profile in changed.iter_rows()}
+    verdicts = {name: verdict for name, *verdict in changed.iter_rows()}
     for batch in target.batches(target.schema.names, list(verdicts), _REWRITTEN_ROWS):
-        reasons, profiles = zip(*(verdicts[name] for name in batch.column("id").to_pylist()), strict=True)
-        new = {
-            "state": ["ok" if reason == quality.OK else "rejected" for reason in reasons],
-            "reason": reasons,
-            "profile": profiles,
-        }
+        columns = list(zip(*(verdicts[name] for name in batch.column("id").to_pylist()), strict=True))
+        new = dict(zip(_VERDICT, columns, strict=True))
+        new["state"] = tuple(_STATES.get(reason, "rejected") for reason in new["reason"])
         arrays = [
             pa.array(new[field.name], field.type) if field.name in new else batch.column(field.name).cast(field.type)
             for field in target.schema
@@ -190,6 +216,7 @@ def quality_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
             language=verdict["language"],
             language_score=verdict["language_score"],
             profile=verdict["profile"],
+            instructions=None,
             **{name: float(verdict[name]) for name in SIGNALS},
         )
         if not verdict["keep"]:

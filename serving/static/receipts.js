@@ -1,4 +1,8 @@
-"use strict";
+// The page that says what became of every object.
+
+import { call, query } from "./api.js";
+import { byId, element, moment, say } from "./dom.js";
+import { loadCorpora, startPage } from "./page.js";
 
 const PAGE = 50; // receipts per page
 const STATES = {
@@ -14,16 +18,13 @@ let asked = 0; // an earlier request's answer must not overwrite a later one's
 
 async function show() {
   const mine = ++asked;
-  const query = new URLSearchParams({ corpus: shown.corpus, limit: PAGE });
-  const after = shown.pages.at(-1);
-  if (shown.prefix) query.set("prefix", shown.prefix);
-  if (shown.state) query.set("state", shown.state);
-  if (after !== null) query.set("after", after);
+  const { corpus, prefix, state } = shown;
+  const fields = query({ corpus, prefix, state, limit: PAGE, after: shown.pages.at(-1) });
   remember();
   say("Reading…");
   byId("rows").setAttribute("aria-busy", "true");
   try {
-    const found = await call(`/v1/receipts?${query}`);
+    const found = await call(`/v1/receipts?${fields}`);
     if (mine !== asked) return;
     tiles(found.states);
     rows(found);
@@ -39,10 +40,8 @@ async function show() {
 
 // The address says what is shown, so that it can be kept and sent to somebody.
 function remember() {
-  const query = new URLSearchParams({ corpus: shown.corpus });
-  if (shown.prefix) query.set("prefix", shown.prefix);
-  if (shown.state) query.set("state", shown.state);
-  history.replaceState(null, "", `?${query}`);
+  const { corpus, prefix, state } = shown;
+  history.replaceState(null, "", `?${query({ corpus, prefix, state }, null)}`);
 }
 
 function total(states) {
@@ -51,8 +50,8 @@ function total(states) {
 
 function summary(found) {
   const all = total(found.states);
-  if (!all && (shown.prefix || shown.state)) return "No file that everyone may read has such a name and state.";
-  if (!all) return "No file that everyone may read is here yet. A reindex lists what is new.";
+  if (!all && (shown.prefix || shown.state)) return "No file that you may read has such a name and state.";
+  if (!all) return "No file that you may read is here yet. A reindex lists what is new.";
   const first = (shown.pages.length - 1) * PAGE + 1;
   const live = found.release === null ? "nothing is live yet" : `release ${found.release} is live`;
   const some = found.receipts.length ? `${first}–${first + found.receipts.length - 1} of ` : "";
@@ -125,12 +124,6 @@ function labelled(label, className, value) {
   return cell;
 }
 
-function moment(text) {
-  const time = element("time", "", new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
-  time.dateTime = text;
-  return time;
-}
-
 // The key of another object, as a link to its receipt.
 function receiptLink(key) {
   const link = element("a", "", key);
@@ -160,8 +153,8 @@ byId("next").addEventListener("click", () => {
   show();
 });
 startPage(async () => {
-  const query = new URLSearchParams(location.search);
-  byId("prefix").value = query.get("prefix") ?? "";
-  shown.state = query.get("state") in STATES ? query.get("state") : "";
+  const given = new URLSearchParams(location.search);
+  byId("prefix").value = given.get("prefix") ?? "";
+  shown.state = given.get("state") in STATES ? given.get("state") : "";
   if (await loadCorpora()) filter();
 });

@@ -1,0 +1,87 @@
+"""The file of golden questions, as far as this package writes it: promoted questions are added, and lose erased quotes.
+
+A line that came this way says so in ``provenance``. Lines that people wrote themselves are never changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from headwater.errors import ConfigError
+from headwater.stages.evaluation import GoldenQuestion, read_golden
+
+PROVENANCE = "provenance"
+_WORD = re.compile(r"\w+")
+
+
+def find_same(path: Path, line: GoldenQuestion) -> GoldenQuestion | None:
+    """Return the golden question that says the same; ConfigError when it says otherwise."""
+    for known in read_golden(path) if path.is_file() else []:
+        if known.id == line.id or _words(known.question) == _words(line.question):
+            if _words(known.question) == _words(line.question) and set(known.answers) == set(line.answers):
+                return known
+            raise ConfigError(
+                f"{path}: question {known.id!r} asks the same and has other answers. Correct that line by hand, or "
+                "dismiss the feedback."
+            )
+    return None
+
+
+def append_question(path: Path, line: GoldenQuestion, provenance: Mapping[str, Any]) -> None:
+    """Add a line in one write, so that whoever reads the file sees all of it or nothing."""
+    answers = [{"key": key, "quote": quote} for key, quote in line.answers]
+    row = {"id": line.id, "question": line.question, "answers": answers, PROVENANCE: dict(provenance)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        unended = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+        start = "\n" if unended else ""
+        os.write(handle, f"{start}{_dumped(row)}\n".encode())
+    finally:
+        os.close(handle)
+
+
+def forget_promoted(path: Path, keys: Collection[str]) -> int:
+    """Take the quotes of erased documents out of promoted questions, and questions that have no other; return how many.
+
+    Lines that people wrote themselves are left to them.
+    """
+    if not path.is_file():
+        return 0
+    kept, forgotten = [], 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = _promoted(line)
+        if row is not None and any(item.get("key") in keys for item in row["answers"]):
+            forgotten += 1
+            row["answers"] = [item for item in row["answers"] if item.get("key") not in keys]
+            line = _dumped(row) if row["answers"] else ""
+        if line.strip():
+            kept.append(line)
+    if forgotten:
+        draft = path.with_name(f".{path.name}.draft")
+        draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        draft.replace(path)
+    return forgotten
+
+
+def _promoted(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None  # whoever reads the golden set says what is wrong with it
+    return row if isinstance(row, dict) and PROVENANCE in row and isinstance(row.get("answers"), list) else None
+
+
+def _words(question: str) -> list[str]:
+    return _WORD.findall(question.casefold())
+
+
+def _dumped(row: dict[str, Any]) -> str:
+    text = json.dumps(row, ensure_ascii=False)
+    return text if len(text.splitlines()) == 1 else json.dumps(row)  # a key may have a line separator in it

@@ -1,0 +1,239 @@
+"""Does the sentence say yes where its source says yes? Negations, restrictions, duties, bounds and opposites.
+
+Each word that turns a claim round in one text must have its counterpart in the other, next to the same words. What the
+sentence leaves out of the source altogether asks for no counterpart.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from headwater.answering.verification.alignment import Tiling
+from headwater.answering.verification.lexicon import (
+    ANTONYMS,
+    MODALS,
+    NEGATIVE_PREFIXES,
+    POLARITIES,
+    POLARITY,
+    SOFT_NEGATORS,
+    VERB_LAST,
+    Polarity,
+)
+from headwater.answering.verification.tokens import Token, stem
+
+REACH = 6
+"""Words between a negation and its counterpart's place, at most."""
+
+SCOPE = 2
+"""Content words after a negation that it is taken to bear on."""
+
+FOREIGN_SHARE = 0.2
+"""A text with more letters of other scripts than this isn't in the language of the lists."""
+
+_MODAL_REACH = 4
+_LEFT_REACH = 3
+_CLAUSE_OPENERS = frozenset(
+    {"if", "when", "while", "because", "whether", "but", "and", "or", "although", "though", "whereas", "since"}
+)
+_SOFT_ONLY = frozenset({"just", "alone", "single", "one", "exclusive", "sole"})
+_BOUND_WORDS = frozenset(
+    {"minimum", "maximum", "min", "max", "least", "most", "limit", "limited", "cap", "capped", ">="}
+)
+
+
+def turned_round(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str) -> bool:
+    """Say whether the sentence asserts, denies, restricts, permits or bounds what its source doesn't."""
+    opposites = _opposites(sentence, source, tiling)
+    left = _leftovers(sentence, source, tiling, language)
+    back = Tiling(tiling.sentence_of, tiling.source_of, [], frozenset(), frozenset())
+    for i, kind in left[0]:
+        if not _answered(i, kind, sentence, source, tiling, left[1], opposites, 0):
+            return True
+    for j, kind in left[1]:
+        if not _answered(j, kind, source, sentence, back, left[0], opposites, 1):
+            return True
+    return (
+        bool(opposites)
+        or _modality_differs(sentence, source, tiling, language)
+        or _bound_differs(sentence, source, tiling)
+    )
+
+
+def is_negation(token: Token, language: str) -> bool:
+    """Say whether a word denies what stands beside it."""
+    return POLARITIES.get(language, {}).get(token.lower) == "not"
+
+
+def can_tell(language: str, text: str) -> bool:
+    """Say whether ``text``, in that language, can be read for its negations: all lists are of the Latin script."""
+    letters = [c for c in text if c.isalpha()]
+    foreign = sum(not unicodedata.name(c, "").startswith("LATIN") for c in letters)
+    return language in POLARITIES and foreign <= FOREIGN_SHARE * len(letters)
+
+
+def _markers(tokens: Sequence[Token], language: str) -> list[tuple[int, Polarity]]:
+    words = POLARITIES.get(language, {})
+    found: list[tuple[int, Polarity]] = []
+    for i, token in enumerate(tokens):
+        kind = words.get(token.lower)
+        if kind is None:
+            continue
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        if token.lower == "no" and following is not None and (following.quantity is not None or following.breaks):
+            continue  # "No. 5", and the "No," that opens an answer
+        found.append((i, kind))
+    return found
+
+
+def _leftovers(
+    sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str
+) -> tuple[list[tuple[int, Polarity]], list[tuple[int, Polarity]]]:
+    """Return the markers of either text that aren't aligned to one of the other."""
+    mine, theirs = _markers(sentence, language), _markers(source, language)
+    marked, there = {i for i, _ in mine}, {j for j, _ in theirs}
+    return (
+        [(i, kind) for i, kind in mine if tiling.source_of[i] not in there],
+        [(j, kind) for j, kind in theirs if tiling.sentence_of[j] not in marked],
+    )
+
+
+def _scope(i: int, tokens: Sequence[Token], kind: Polarity) -> list[int]:
+    """Return the content words that the marker bears on: those after it, or where its clause ends, the one before."""
+    found: list[int] = []
+    for j in range(i + 1, min(len(tokens), i + 1 + REACH)):
+        if tokens[j].breaks:
+            break
+        if tokens[j].is_content:
+            found.append(j)
+            if len(found) == SCOPE:
+                break
+    if found or kind == "except":
+        return found
+    for j in range(i - 1, max(-1, i - 1 - _LEFT_REACH), -1):
+        if tokens[j].is_content:
+            return [j]
+        if tokens[j].lower in _CLAUSE_OPENERS or tokens[j].breaks:
+            break
+    return [i - 1] if i else []
+
+
+def _answered(
+    i: int,
+    kind: Polarity,
+    tokens: Sequence[Token],
+    others: Sequence[Token],
+    tiling: Tiling,
+    free: list[tuple[int, Polarity]],
+    opposites: list[tuple[int, int]],
+    side: int,
+) -> bool:
+    """Say whether a marker has a counterpart; one that is found is taken out of ``free`` or ``opposites``."""
+    near = [pair for pair in opposites if abs(pair[side] - i) <= REACH]
+    if near:
+        opposites.remove(near[0])
+        return True
+    scope = _scope(i, tokens, kind)
+    places = [tiling.source_of[j] for j in scope if tiling.source_of[j] >= 0]
+    if not places:
+        # A restriction that is left out with all that it names ("only with a permit") sets free what stands before it.
+        before = next((j for j in range(i - 1, max(-1, i - 1 - _LEFT_REACH), -1) if tokens[j].is_content), None)
+        return not (side and kind != "not" and before is not None and tiling.source_of[before] >= 0)
+    for marker in free:
+        if _compatible(kind, marker[1]) and any(abs(marker[0] - place) <= REACH for place in places):
+            free.remove(marker)
+            return True
+    denied = {prefix + tokens[j].lower for j in scope for prefix in NEGATIVE_PREFIXES}
+    soft = _SOFT_ONLY if kind == "only" else SOFT_NEGATORS | denied
+    return any(
+        tiling.sentence_of[j] < 0 and others[j].lower in soft
+        for place in places
+        for j in range(max(0, place - REACH), min(len(others), place + REACH + 1))
+    )
+
+
+def _compatible(one: Polarity, other: Polarity) -> bool:
+    return one == other or "except" in (one, other)
+
+
+def _opposites(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling) -> list[tuple[int, int]]:
+    """Return the pairs of unaligned words of which one stands in the place of its opposite."""
+    found: list[tuple[int, int]] = []
+    for i, token in enumerate(sentence):
+        if token.quantity is not None or token.lower in POLARITY:
+            continue
+        if tiling.source_of[i] >= 0 and not tiling.is_lone(i):
+            continue
+        for j in tiling.slot(i)[1]:
+            if tiling.sentence_of[j] < 0 and source[j].lower not in POLARITY and opposite(token, source[j]):
+                found.append((i, j))
+                break
+    return found
+
+
+def opposite(one: Token, other: Token) -> bool:
+    """Say whether two words are opposites: listed as such, or one is the other with a negative prefix."""
+    if frozenset({one.lower, other.lower}) in ANTONYMS or frozenset({one.key, other.key}) in _stemmed():
+        return True
+    short, long = sorted((one.lower, other.lower), key=len)
+    return len(short) > 3 and any(long == prefix + short for prefix in NEGATIVE_PREFIXES)
+
+
+@lru_cache(maxsize=1)
+def _stemmed() -> frozenset[frozenset[str]]:
+    pairs = (frozenset(stem(word, "en") for word in pair) for pair in ANTONYMS)
+    return frozenset(pair for pair in pairs if len(pair) == 2)
+
+
+def _modality_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str) -> bool:
+    modals = MODALS.get(language, {})
+    for i, token in enumerate(sentence):
+        mood = modals.get(token.lower)
+        if mood is None or (tiling.source_of[i] >= 0 and not tiling.is_lone(i)):
+            continue
+        act = next((k for k in range(i + 1, min(len(sentence), i + 1 + _MODAL_REACH)) if sentence[k].is_content), None)
+        here = sentence[i : act if act is not None else i]
+        there = list(_in_place(i, source, tiling))
+        if tiling.source_of[i] < 0 and act is not None and tiling.source_of[act] >= 0:
+            place = tiling.source_of[act]
+            behind = _MODAL_REACH + 1 if language in VERB_LAST else 0
+            there += source[max(0, place - _MODAL_REACH) : place + behind]
+        moods = {modals[other.lower] for other in there if other.lower in modals}
+        denied = _holds_marker(there, language) or _holds_marker(here, language)
+        if language in VERB_LAST:
+            # "Darf nicht" and "muss nicht" differ, where "may not" and "must not" are one.
+            around = sentence[max(0, i - _MODAL_REACH) : i + 1 + _MODAL_REACH]
+            denied = _holds_marker(there, language) != _holds_marker(around, language)
+        if moods and mood not in moods and not denied:
+            return True
+    return False
+
+
+def _holds_marker(tokens: Sequence[Token], language: str) -> bool:
+    return any(token.lower in POLARITIES.get(language, {}) for token in tokens)
+
+
+def _in_place(i: int, source: Sequence[Token], tiling: Tiling) -> Iterator[Token]:
+    """Yield the source's words beside those that word ``i`` of the sentence stands beside, and in its slot."""
+    yield from (source[j] for j in tiling.slot(i)[1])
+    for k, step in ((i - 1, 1), (i + 1, -1)):
+        j = tiling.source_of[k] + step if 0 <= k < len(tiling.source_of) and tiling.source_of[k] >= 0 else -1
+        if 0 <= j < len(source):
+            yield source[j]
+
+
+def _bound_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling) -> bool:
+    for i, token in enumerate(sentence):
+        j = tiling.source_of[i]
+        mine, theirs = token.quantity, source[j].quantity if j >= 0 else None
+        if mine is None or theirs is None or mine.bound == theirs.bound:
+            continue
+        if mine.bound * theirs.bound < 0:
+            return True
+        unbounded, at = (source, j) if mine.bound else (sentence, i)
+        firm = mine.firm if mine.bound else theirs.firm
+        around = unbounded[max(0, at - REACH) : at + REACH]
+        if firm and not any(other.lower in _BOUND_WORDS for other in around):
+            return True
+    return False

@@ -1,0 +1,174 @@
+"""How the server is reached: over HTTP beside the other endpoints, or over standard input and output."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from headwater.api_keys import Scope as ApiScope
+from headwater.project import Project
+from headwater.types import Principal, Usage
+from serving.access import Caller, caller_of
+from serving.access.dependency import STATE
+from serving.groups import named_groups
+from serving.mcp.server import mcp_server
+from serving.mcp.tools import TOOLS, Call, Tool
+from serving.shelf import Shelf, UnknownCorpus
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+
+class McpEndpoint:
+    """The server as an ASGI application (streamable HTTP, without sessions, so that any replica answers any request).
+
+    Who calls was found out by the outermost middleware, and what a tool asks of the caller is checked with each call. Every
+    other message takes the scope of a tool, too, and counts against its limits.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Answer requests until the block ends."""
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        self._manager = StreamableHTTPSessionManager(mcp_server(self._call), json_response=True, stateless=True)
+        async with self._manager.run():
+            yield
+        self._manager = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if self._manager is None:
+            raise RuntimeError("the MCP endpoint is not running: the application's lifespan has to be entered")
+        if scope["method"] != "POST":
+            # A GET would open a stream on which nothing is ever sent, and there are no sessions to DELETE.
+            raise HTTPException(405, "Messages are sent here with POST.", {"Allow": "POST"})
+        message = await receive()
+        if not _calls_tool(message.get("body", b"")):
+            caller_of(scope, _scope_of(scope))
+        await self._manager.handle_request(scope, _again(message, receive), send)
+
+    def _call(self, request: Request | None, tool: Tool[Any]) -> Call:
+        if request is None:
+            raise RuntimeError("a call over HTTP comes with its request")
+        who = caller_of(request.scope, tool.scope)
+        return Call(self._shelf, who, named_groups(request), request)
+
+
+def _calls_tool(body: bytes) -> bool:
+    """Say whether a message calls a tool, which then counts the request as its own."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and message.get("method") == "tools/call" and _names_tool(message.get("params"))
+
+
+def _names_tool(params: object) -> bool:
+    return isinstance(params, dict) and isinstance(params.get("name"), str) and params["name"] in TOOLS
+
+
+def _scope_of(connection: Scope) -> ApiScope:
+    """Return the first of the tools' scopes that the caller has; that of the first tool if there is none."""
+    who: Caller = connection["state"][STATE]
+    wanted = [tool.scope for tool in TOOLS.values()]
+    return next((scope for scope in wanted if who.has(scope)), wanted[0])
+
+
+def _again(message: Message, receive: Receive) -> Receive:
+    """Return the function that gives ``message``, and then what ``receive`` gives."""
+    waiting = [message]
+
+    async def received() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return received
+
+
+class Here:
+    """Whoever started the server on this machine, reading as ``groups``, and only ``corpora`` (empty: all)."""
+
+    def __init__(self, groups: Iterable[str], corpora: Collection[str]) -> None:
+        self._principal = Principal(groups=frozenset(groups), name=f"os:{_user()}")
+        self._corpora = frozenset(corpora)
+
+    @property
+    def id(self) -> str:
+        """What the ledger names the user by."""
+        return self._principal.name
+
+    def principal(self, groups: Iterable[str] | None = None) -> Principal:
+        """Return whom to search as: always the same."""
+        return self._principal
+
+    def corpus(self, name: str) -> str:
+        """Return ``name``; UnknownCorpus when it is not to be used."""
+        if self._corpora and name not in self._corpora:
+            raise UnknownCorpus
+        return name
+
+    def visible(self, names: Collection[str]) -> list[str]:
+        """Return those of the corpora that are to be used."""
+        return [name for name in sorted(names) if not self._corpora or name in self._corpora]
+
+    def charge(self, usage: Usage | None) -> None:
+        """Count nothing: there is no quota on one's own machine."""
+
+    def record(
+        self,
+        action: str,
+        *,
+        corpus: str | None = None,
+        release: int | None = None,
+        target: str | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Enter nothing: the audit log is of the service; answers are in the ledger in any case."""
+
+
+def run_stdio(project: Project, *, groups: Iterable[str] = (), corpora: Collection[str] = ()) -> None:
+    """Serve the corpora of ``project`` over standard input and output until the client closes them.
+
+    Log lines go to standard error.
+    """
+    import anyio
+    from mcp.server.stdio import stdio_server
+
+    from serving.server import JsonLines
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    shelf = Shelf(project, None)
+    who = Here(groups, corpora)
+    server = mcp_server(lambda _request, _tool: Call(shelf, who))
+
+    async def serve() -> None:
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+
+    shelf.start()
+    try:
+        anyio.run(serve)
+    finally:
+        shelf.close()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return "unknown"

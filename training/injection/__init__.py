@@ -1,0 +1,1 @@
+"""How the model of out-of-place requests was made."""
