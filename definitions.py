@@ -13,6 +13,7 @@ from headwater.project import Project, project_at
 from jobs.answer_log import log_answers
 from jobs.reindex import reindex
 from jobs.releases import release_jobs
+from resources.executor import executor
 from resources.headwater import headwater_resource
 from sensors.answer_log import log_answers_daily
 from sensors.bucket import watch
@@ -44,7 +45,6 @@ def defs() -> dg.Definitions:
             schedules=[schedule for name in names for schedule in (reconcile(name), log_answers_daily(project, name))],
             sensors=[*(watch(project, name) for name in names), notify_run_failures],
             resources={"headwater": headwater_resource(project.root)},
-            # A step is a function call that brings its own parallelism; a process per step would cost seconds each.
-            executor=dg.in_process_executor,
+            executor=executor(),
         ),
     )

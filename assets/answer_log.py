@@ -81,7 +81,7 @@ def of_table(corpus: "Corpus", table: "Table", report: "LogReport") -> dict[str,
         "removed": report.removed,
         "dagster/column_schema": dg.TableSchema(columns),
         "dagster/table_name": f"{corpus.name}.{table.name}",
-        "dagster/uri": table.path.as_uri(),
+        "dagster/uri": table.folder.url,
     }
     if report.version is not None:
         metadata["delta_version"] = report.version

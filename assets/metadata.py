@@ -10,6 +10,7 @@ from headwater.reports import GateCheck, StageReport
 if TYPE_CHECKING:
     import polars as pl
 
+    from headwater.costs import StageCost
     from headwater.pipeline import Pipeline
 
 BAR_WIDTH = 30
@@ -37,6 +38,7 @@ def materialized(
         "reasons": dg.MetadataValue.md(bars(report.reasons)),
         "details": dg.MetadataValue.json(dict(report.details)),
     }
+    metadata |= costs(report.cost) if report.cost is not None else {}
     metadata |= {name: dg.MetadataValue.md(text) for name, text in markdown.items()}
     if table is not None:
         columns = [dg.TableColumn(name, kind, text) for name, kind, text in pipeline.schema(report.stage)]
@@ -44,7 +46,7 @@ def materialized(
             "sample": dg.MetadataValue.md(markdown_table(pipeline.sample(report.stage))),
             "dagster/column_schema": dg.TableSchema(columns),
             "dagster/table_name": f"{pipeline.corpus.name}.{table.name}",
-            "dagster/uri": table.path.as_uri(),
+            "dagster/uri": table.folder.url,
         }
     if report.version is not None:
         metadata["delta_version"] = report.version
@@ -53,6 +55,21 @@ def materialized(
         check_results=list(checks),
         data_version=dg.DataVersion(report.data_version) if report.data_version else None,
     )
+
+
+def costs(cost: "StageCost") -> dict[str, Any]:
+    """Return what a stage cost, by name; what it didn't use is left out, so that its plot has no line along zero."""
+    found = {
+        "cpu_seconds": round(cost.cpu_seconds, 2),
+        "gpu_seconds": round(cost.gpu_seconds, 2),
+        "tokens_embedded": cost.tokens,
+        "bytes_read": cost.read_bytes,
+        "bytes_written": cost.written_bytes,
+    }
+    used: dict[str, Any] = {name: value for name, value in found.items() if value}
+    if cost.money is not None:
+        used[f"cost_{cost.currency}"] = round(cost.money, 6)
+    return used
 
 
 def check_result(check: GateCheck) -> dg.AssetCheckResult:

@@ -20,7 +20,7 @@ def other_corpora(project: Project, corpus: str, names: Sequence[str]) -> list[O
     _check(project, corpus, names, (corpus,))
     found = []
     for name in dict.fromkeys(names):
-        tables = Tables(project.lake_path(name))
+        tables = Tables(project.lake(name))
         found.append(OtherCorpus(name, tables.anonymized_documents, tables.document_signatures, tables.source_objects))
     return found
 

@@ -35,6 +35,7 @@ from headwater.errors import LakeError, NotFoundError, ReleaseError
 from headwater.hashing import chunk_id
 from headwater.index import open_engine
 from headwater.index.contract import ReleaseEngine, Searcher
+from headwater.lake_owner import check_owner
 from headwater.lease import Lease, corpus_lease
 from headwater.ledger import Ledger, Pointer, ReleaseInfo
 from headwater.policies import CorpusPolicy, EmbedPolicy
@@ -112,7 +113,7 @@ class Corpus:
         self.ledger = Ledger(project.ledger_url)
         self.prompts = PromptRegistry(self.ledger, prompts_folder(project))
         self.engine: ReleaseEngine = open_engine(name, project.index_path(name), policy.index)
-        self.tables = Tables(project.lake_path(name))
+        self.tables = Tables(project.lake(name))
         self._duplicates = DuplicateLists(name, self.tables, self.ledger)
         self.answer_cache = AnswerCache(policy.answer.cache_mb * 2**20, policy.answer.cache_seconds)
         self.scrub = scrubber(policy.privacy, name)
@@ -161,6 +162,7 @@ class Corpus:
 
         with corpus_lease(self.ledger, self.name, self.project.lake_path(self.name) / ".lock") as lease:
             lease.check()
+            check_owner(self.tables.folder, self.project)
             recover(self)
             yield lease
 

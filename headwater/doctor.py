@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
-from headwater.errors import HeadwaterError, NotFoundError
+from headwater.errors import ConfigError, HeadwaterError, NotFoundError
 from headwater.policies import ParsePolicy
 from headwater.project import Project, find_project
 
@@ -57,7 +57,10 @@ def importable(package: str) -> bool:
 
 
 def examine() -> list[Finding]:
-    """Look at the installation, the machine and the project at hand; nothing is changed or downloaded."""
+    """Look at the installation, the machine and the project at hand; nothing is changed or downloaded.
+
+    A lake in a bucket is tried with one small object, which is deleted again.
+    """
     findings: list[Finding] = []
     for look in (_python, _packages, _machine, _device, _parsing, _privacy, _embedding, _dagster, _serving):
         findings += _guarded(look)
@@ -68,8 +71,10 @@ def examine() -> list[Finding]:
     findings.append(Finding("project", "ok", str(project.root), f"What is made goes to {project.home}."))
     findings += _guarded(lambda: _disk(project), "disk")
     findings += _guarded(lambda: _ledger(project), "ledger")
+    findings += _guarded(lambda: _lake(project), "lake")
     for name in project.corpus_names():
         findings += _guarded(lambda name=name: _corpus(project, name), f"corpus {name}")  # type: ignore[misc]
+        findings += _guarded(lambda name=name: _cluster(project, name), f"compute {name}")  # type: ignore[misc]
     if not project.corpus_names():
         findings.append(Finding("corpora", "note", "none", "Add one with: headwater corpus add NAME --uri URI"))
     return findings
@@ -281,6 +286,38 @@ def _ledger(project: Project) -> Iterator[Finding]:
         ledger.close()
     releases = ", ".join(f"{name}: {number or 'none'}" for name, number in live.items())
     yield Finding("ledger", "ok", shown, f"Reachable. Live releases: {releases or 'none'}.")
+
+
+def _cluster(project: Project, name: str) -> Iterator[Finding]:
+    from headwater.compute.cluster import address_of, reach, require_ray
+    from headwater.config import load_corpus_file
+
+    try:
+        policy = load_corpus_file(project.corpus_file(name)).compute
+    except ConfigError:  # the corpus' own finding
+        return
+    if policy.engine == "local":
+        return
+    require_ray()
+    address = address_of(policy)
+    reach(address)
+    where = address or "a Ray on this machine"
+    yield Finding(
+        f"compute {name}", "ok", where, "Its documents are worked on there; other versions show at the first run."
+    )
+
+
+def _lake(project: Project) -> Iterator[Finding]:
+    from headwater.lake_folder import RemoteFolder
+
+    lakes = project.lakes()
+    if not isinstance(lakes, RemoteFolder):
+        return
+    if lakes.refuses_a_second_writer():
+        yield Finding("lake", "ok", lakes.uri, "It can be written, and of two writers of one version one is refused.")
+        return
+    meaning = "The server ignores If-None-Match, so a commit could be lost. Use a server or version that honours it."
+    yield Finding("lake", "problem", lakes.uri, meaning)
 
 
 def _corpus(project: Project, name: str) -> Iterator[Finding]:

@@ -17,13 +17,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from headwater.compute import LOCAL, Compute
+from headwater.costs import note
 from headwater.errors import HeadwaterError, RowError
 from headwater.hashing import digest, digest_bytes, row_fingerprints
 from headwater.lake import DELETE, Table
@@ -92,6 +97,13 @@ class Stage:
     and models belong there. Stages with the same one share their workers."""
     details: Callable[[], Mapping[str, Any]] | None = None
     """What the report says besides the counts, asked for when the rows are done."""
+    fetched: str | None = None
+    """The upstream column with the bytes that the function fetches for a row from elsewhere, for the cost ledger."""
+    at_once: int = 1
+    """Batches that are worked on side by side when the function runs in this process, each by a thread: for work that
+    waits for other machines."""
+    withheld: frozenset[str] = frozenset()
+    """Parameters that decide the result but are not the function's to know, such as the hash of a secret."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -133,9 +145,18 @@ def difference(stage: Stage, upstream: Upstream, target: Table) -> Difference:
 
 
 def run_stage(
-    stage: Stage, upstream: Upstream, target: Table, progress: Progress, *, workers: int | None = None
+    stage: Stage,
+    upstream: Upstream,
+    target: Table,
+    progress: Progress,
+    *,
+    workers: int | None = None,
+    compute: Compute = LOCAL,
 ) -> StageReport:
     """Bring ``target`` up to date with ``upstream`` and report what was done.
+
+    ``compute`` is where the rows are computed, by ``workers`` processes if that is this machine; it decides nothing about
+    them.
 
     Raises HeadwaterError when every one of many rows failed for a reason that is not the rows' own: then nothing
     is committed.
@@ -144,7 +165,7 @@ def run_stage(
     work = difference(stage, upstream, target)
     if work.compute or work.vanished or work.rebuild:
         progress.start(stage.name, len(work.compute))
-        rows = _rows(stage, upstream, work, progress, workers)
+        rows = _rows(stage, upstream, work, progress, workers, compute)
         if work.rebuild:
             target.replace(rows)
         else:
@@ -183,12 +204,13 @@ def table_report(
 
 
 def _rows(
-    stage: Stage, upstream: Upstream, work: Difference, progress: Progress, workers: int | None
+    stage: Stage, upstream: Upstream, work: Difference, progress: Progress, workers: int | None, compute: Compute
 ) -> Iterator[pa.RecordBatch]:
     """Compute the rows that are due, and yield them as they come."""
     bugs, last = 0, ""
     inputs = upstream.batches(["id", "doc_id", *stage.columns], list(work.compute), stage.batch_rows)
-    for source, result in _compute(stage, inputs, workers):
+    for source, result in _compute(stage, inputs, workers, compute):
+        note(read_bytes=source.nbytes + (pc.sum(source.column(stage.fetched)).as_py() or 0 if stage.fetched else 0))
         owners = dict(zip(source.column("id").to_pylist(), source.column("doc_id").to_pylist(), strict=True))
         if isinstance(result, _Failure):
             if not result.own:
@@ -240,14 +262,15 @@ class _Failure:
 
 
 def _compute(
-    stage: Stage, inputs: Iterable[pa.Table], workers: int | None
+    stage: Stage, inputs: Iterable[pa.Table], workers: int | None, compute: Compute
 ) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
     """Yield (upstream rows, result) per batch; a batch that fails is cut up until the failing row stands alone."""
-    run = _in_workers if isinstance(stage.function, str) else _in_process
+    function = _sent_by_name(stage, compute)
     queue: Iterable[pa.Table] = inputs
     while True:
         failed: list[pa.Table] = []
-        for batch, result in run(stage, queue, workers):
+        done = _in_workers(stage, function, queue, workers, compute) if function else _in_process(stage, queue)
+        for batch, result in done:
             if isinstance(result, _Failure) and batch.num_rows > 1:
                 step = -(-batch.num_rows // _SPLIT)
                 failed += [batch.slice(start, step) for start in range(0, batch.num_rows, step)]
@@ -258,30 +281,67 @@ def _compute(
         queue = failed
 
 
-def _in_process(
-    stage: Stage, batches: Iterable[pa.Table], workers: int | None
-) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
+def _sent_by_name(stage: Stage, compute: Compute) -> str | None:
+    """Return ``"module:name"`` of a stage's function where workers run it, None where this process does."""
+    function = stage.function
+    if isinstance(function, str):
+        return function
+    by_name = "<" not in function.__qualname__  # a function made by another one can't be imported
+    return f"{function.__module__}:{function.__qualname__}" if compute.takes_all and by_name else None
+
+
+def _told(stage: Stage) -> Mapping[str, Any]:
+    """Return the parameters that a stage's function gets."""
+    every = {**stage.parameters, **stage.ephemeral}
+    return {name: value for name, value in every.items() if name not in stage.withheld}
+
+
+def _in_process(stage: Stage, batches: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
     assert not isinstance(stage.function, str)
+    if stage.at_once > 1:
+        yield from _side_by_side(stage, stage.function, batches)
+        return
     for batch in batches:
-        yield batch, _guarded(stage.function, batch, {**stage.parameters, **stage.ephemeral})
+        yield batch, _guarded(stage.function, batch, _told(stage))
         give_back()
 
 
-def _in_workers(
-    stage: Stage, batches: Iterable[pa.Table], workers: int | None
+def _side_by_side(
+    stage: Stage, function: RowFunction, batches: Iterable[pa.Table]
 ) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
-    from headwater.pool import WorkerFailure, WorkerPool
+    source = iter(batches)
+    running: dict[Future[pa.Table | _Failure], pa.Table] = {}
+    with ThreadPoolExecutor(stage.at_once, f"headwater-{stage.name}") as threads:
+        try:
+            while True:
+                while len(running) < stage.at_once and (batch := next(source, None)) is not None:
+                    run = copy_context().run  # what a stage notes of its cost is kept in the context
+                    running[threads.submit(run, _guarded, function, batch, _told(stage))] = batch
+                if not running:
+                    return
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(done), done.result()
+                give_back()
+        finally:
+            for left in running:
+                left.cancel()
+
+
+def _in_workers(
+    stage: Stage, function: str, batches: Iterable[pa.Table], workers: int | None, compute: Compute
+) -> Iterator[tuple[pa.Table, pa.Table | _Failure]]:
+    from headwater.pool import WorkerFailure
 
     sent: dict[int, pa.Table] = {}
-    parameters = {**stage.parameters, **stage.ephemeral}
+    parameters = _told(stage)
 
     def send() -> Iterator[tuple[pa.Table, str, Mapping[str, Any]]]:
         for index, batch in enumerate(batches):
             sent[index] = batch
-            yield batch, str(stage.function), parameters
+            yield _own(batch), function, parameters
 
-    with WorkerPool(
-        _WORK, *_setup(stage), workers=workers, memory_mb=stage.memory_mb, prepare=_PREPARE, spare=True
+    with compute.batches(
+        _WORK, *_setup(stage, function), workers=workers, memory_mb=stage.memory_mb, prepare=_PREPARE
     ) as pool:
         # The limit is one row's: a batch that takes longer is cut, and its rows get the whole limit each.
         for index, result in pool.map(send(), timeout=stage.timeout):
@@ -294,16 +354,30 @@ def _in_workers(
                 yield batch, result
 
 
-def start_ahead(stage: Stage) -> None:
+_SLICED = 2
+"""A batch whose buffers are more than this many times its size is a piece of a larger table."""
+
+
+def _own(batch: pa.Table) -> pa.Table:
+    """Return the batch in memory of its own: pickled as a piece of a larger table, it would take all of that along."""
+    if batch.get_total_buffer_size() <= _SLICED * batch.nbytes:
+        return batch
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_table(batch)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
+
+
+def start_ahead(stage: Stage, compute: Compute = LOCAL) -> None:
     """Start a worker process for a run of ``stage`` that is going to come."""
-    from headwater import pool
-
-    pool.start_ahead(_WORK, *_setup(stage), memory_mb=stage.memory_mb, prepare=_PREPARE)
+    compute.start_ahead(_WORK, *_setup(stage, str(stage.function)), memory_mb=stage.memory_mb, prepare=_PREPARE)
 
 
-def _setup(stage: Stage) -> tuple[Any, ...]:
+def _setup(stage: Stage, function: str) -> tuple[Any, ...]:
     """Return what a worker is started with; equal for all stages that can share it."""
-    return stage.warm_up or (str(stage.function), None)
+    if not isinstance(stage.function, str):  # nothing has to be there before a memory limit, which such a stage has not
+        return _WORK, None
+    return stage.warm_up or (function, None)
 
 
 _WORK = "headwater.driver:work"

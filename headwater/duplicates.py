@@ -1,14 +1,15 @@
 """The duplicates that each search result stands for, as its release holds them, for those who may see them.
 
 Which documents a release merged never changes, so it is read once per release. Who may read a duplicate is asked of
-``source_objects`` as it is now: a revocation, a deletion and an erasure show at the next search. A search costs two
-file system calls and a look-up per document.
+``source_objects`` as it is now: a revocation, a deletion and an erasure show at the next search (half a second
+later at most with a lake in a bucket). A search costs two file system calls and a look-up per document.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ import polars as pl
 
 from headwater.errors import LakeError
 from headwater.lake import Table
+from headwater.lake_folder import TABLE_LOG, LocalFolder
 from headwater.ledger import Ledger
 from headwater.tables import Tables
 from headwater.types import Duplicate
@@ -27,6 +29,9 @@ LOG = logging.getLogger("headwater.duplicates")
 _RELEASES = 8
 """Releases whose lists are kept in memory; a corpus answers from one or two at a time."""
 
+_REMOTE_SECONDS = 0.5
+"""How long what a lake in a bucket said is good for; as long as which release is live."""
+
 _MERGED = ("exact_duplicate", "near_duplicate")
 
 
@@ -34,16 +39,19 @@ _MERGED = ("exact_duplicate", "near_duplicate")
 class _Stamp:
     """A state of a table: any later commit adds a file to the log, and an erasure puts another log in its place."""
 
-    log: int
+    log: str
     version: int
 
     @classmethod
     def of(cls, table: Table) -> _Stamp:
-        return cls((table.path / "_delta_log").stat().st_ino, table.version() or 0)
+        mark = table.folder.log_mark()
+        if mark is None:
+            raise LakeError(f"Table {table.folder.uri} is not there.")
+        return cls(mark, table.version() or 0)
 
     def holds(self, table: Table) -> bool:
-        log = table.path / "_delta_log"
-        return not (log / f"{self.version + 1:020}.json").exists() and log.stat().st_ino == self.log
+        newer = f"{TABLE_LOG}/{self.version + 1:020}.json"
+        return not table.folder.exists(newer) and table.folder.log_mark() == self.log
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,9 @@ class DuplicateLists:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._lists: dict[int, _Lists] = {}
+        # A bucket takes tens of milliseconds to answer, so it isn't asked at every search.
+        self._pause = 0.0 if isinstance(self._objects.folder, LocalFolder) else _REMOTE_SECONDS
+        self._looked: dict[int, float] = {}
 
     def of(
         self, release: int, doc_ids: Collection[str], readers: frozenset[str] | None
@@ -105,6 +116,8 @@ class DuplicateLists:
     def _current(self, release: int) -> _Lists:
         with self._lock:
             lists = self._lists.get(release)
+            if lists is not None and time.monotonic() - self._looked.get(release, float("-inf")) < self._pause:
+                return lists
             if lists is None or not lists.stamp.holds(self._objects):
                 stamp = _Stamp.of(self._objects)
                 same_log = lists is not None and lists.stamp.log == stamp.log
@@ -113,6 +126,7 @@ class DuplicateLists:
                 while len(self._lists) >= _RELEASES:
                     self._lists.pop(next(iter(self._lists)))
                 self._lists[release] = lists
+            self._looked[release] = time.monotonic()
             return lists
 
     def _read(self, release: int, stamp: _Stamp) -> _Lists:

@@ -59,6 +59,10 @@ class NotFoundError(HeadwaterError):
     """A corpus, release, document or object that does not exist (or that the caller may not see)."""
 
 
+class BackupError(HeadwaterError):
+    """A backup that can't be made, or one that is incomplete, damaged, or of a newer version."""
+
+
 class RowError(HeadwaterError):
     """One row can't be processed. ``code`` is a stable, lower-case reason; the message never holds document text."""
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from headwater.errors import LakeError
+from headwater import aws
+from headwater.errors import HeadwaterError, LakeError
+from headwater.lake_folder import LakeFolder, LocalFolder, lake_folder
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -36,17 +38,22 @@ class Table:
     """One stage table. Reading a table that was never written gives no rows.
 
     ``schema`` is the Arrow schema the running code writes; it always starts with ``id``, ``doc_id`` and
-    ``fingerprint`` (strings).
+    ``fingerprint`` (strings). ``place`` is a local folder, by its path, or one of a bucket.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path = path
+    def __init__(self, place: Path | LakeFolder, schema: pa.Schema) -> None:
+        self.folder = lake_folder(place)
         self.schema = schema
-        self.name = path.name
+        self.name = self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """The folder of a table on this machine; LakeError for one in a bucket."""
+        return local_path(self.folder)
 
     def exists(self) -> bool:
         """Return whether the table was ever written."""
-        return (self.path / "_delta_log").is_dir()
+        return self.folder.is_table()
 
     def version(self) -> int | None:
         """Return the newest version, None before the first write."""
@@ -62,9 +69,14 @@ class Table:
         if not self.exists():
             return pl.LazyFrame(schema=pl.Schema(pl.from_arrow(self.schema.empty_table()).schema))  # type: ignore[union-attr]
         try:
-            return pl.scan_delta(str(self.path), version=version)
+            if isinstance(self.folder, LocalFolder):
+                return pl.scan_delta(self.folder.uri, version=version)
+            # Polars would look for credentials in its own way; so it takes those that the table was opened with.
+            return pl.scan_delta(self._open(version))
+        except LakeError:
+            raise
         except Exception as error:
-            raise LakeError(f"Table {self.path} can't be read at version {version}: {error}") from error
+            raise LakeError(f"Table {self.folder.uri} can't be read at version {version}: {_said(error)}") from error
 
     def read(self, columns: Sequence[str], version: int | None = None) -> pl.DataFrame:
         """Return the given columns of all rows."""
@@ -98,6 +110,14 @@ class Table:
         if pending:
             yield pa.Table.from_batches(pending)
 
+    def written_since(self, since: float) -> int:
+        """Return the bytes of the newest version's data files that were added at or after ``since`` (POSIX seconds)."""
+        if not self.exists():
+            return 0
+        files = pl.DataFrame(self._open().get_add_actions(flatten=True))
+        added = files.filter(pl.col("modification_time").dt.epoch("ms") >= int(since * 1000))
+        return int(added["size_bytes"].sum())
+
     def note(self) -> str | None:
         """Return the note that the newest commit carries."""
         newest = self._open().history(1)[0] if self.exists() else {}
@@ -107,15 +127,16 @@ class Table:
         """Replace all rows, in one commit that carries ``note``."""
         from deltalake import write_deltalake
 
-        with self._spooled(self.schema, batches) as reader:
+        with self._spooled(self.schema, batches) as reader, self._explained():
             properties = _properties(note)
             write_deltalake(
-                str(self.path),
+                self.folder.uri,
                 reader,
                 mode="overwrite",
                 schema_mode="overwrite",
                 configuration=CONFIGURATION,
                 commit_properties=properties,
+                storage_options=self.folder.options(),
             )
 
     def change(self, batches: Iterable[pa.RecordBatch], note: str | None = None) -> None:
@@ -124,7 +145,7 @@ class Table:
         ``batches`` have the table's columns and a boolean :data:`DELETE`; a deleted row needs its ``id`` only.
         """
         columns = {field.name: f"s.`{field.name}`" for field in self.schema}
-        with self._spooled(self.schema.append(pa.field(DELETE, pa.bool_())), batches) as reader:
+        with self._spooled(self.schema.append(pa.field(DELETE, pa.bool_())), batches) as reader, self._explained():
             (
                 self._open()
                 .merge(
@@ -159,21 +180,24 @@ class Table:
         }
         try:
             # The list also has files that an earlier call deleted.
-            unused = [name for name in table.vacuum(dry_run=True, **options) if (self.path / name).exists()]
-            if unused:
+            found = table.vacuum(dry_run=True, **options)
+            there = _present(self.folder, found)
+            if there:
                 table.vacuum(dry_run=False, commit_properties=_properties(self.note()), **options)
+        except LakeError:
+            raise
         except Exception as error:
-            raise LakeError(f"Table {self.path} can't be cleaned of unused files: {error}") from error
-        return len(unused)
+            raise LakeError(f"Table {self.folder.uri} can't be cleaned of unused files: {_said(error)}") from error
+        return there
 
     @contextmanager
     def _spooled(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatchReader]:
-        """Write all batches to a file beside the table, then give a reader over it.
+        """Write all batches to a file on this machine, beside the table if that is here, then give a reader over it.
 
         So nothing of a run that fails midway is committed, memory stays flat, and producing a batch may itself read
         tables, which Delta's writer does not allow while it writes.
         """
-        spool = self.path.parent / ".spool" / f"{self.name}.arrow"
+        spool = self.folder.spool / f"{self.name}.arrow"
         spool.parent.mkdir(parents=True, exist_ok=True)
         try:
             with pa.OSFile(str(spool), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -186,13 +210,50 @@ class Table:
         finally:
             spool.unlink(missing_ok=True)
 
-    def _open(self) -> DeltaTable:
-        from deltalake import DeltaTable
-
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say of an error of the bucket what it means and what to do; other errors stay what they are."""
         try:
-            return DeltaTable(str(self.path))
+            yield
         except Exception as error:
-            raise LakeError(f"Table {self.path} can't be opened: {error}") from error
+            meaning = None if isinstance(error, HeadwaterError) else aws.explain(error)
+            if meaning is None or isinstance(self.folder, LocalFolder):
+                raise
+            raise LakeError(f"Table {self.folder.uri} can't be written: {meaning}") from error
+
+    def _open(self, version: int | None = None) -> DeltaTable:
+        return open_table(self.folder, version)
+
+
+def open_table(folder: LakeFolder, version: int | None = None) -> DeltaTable:
+    """Return the newest version of a table, or the given one. Raises LakeError when it can't be opened."""
+    from deltalake import DeltaTable
+
+    try:
+        return DeltaTable(folder.uri, version=version, storage_options=folder.options())
+    except LakeError:
+        raise
+    except Exception as error:
+        raise LakeError(f"Table {folder.uri} can't be opened: {_said(error)}") from error
+
+
+def local_path(folder: LakeFolder) -> Path:
+    """Return where a folder of this machine is; LakeError for one in a bucket."""
+    if isinstance(folder, LocalFolder):
+        return folder.path
+    raise LakeError(f"{folder.uri} is no folder of this machine.")
+
+
+def _present(folder: LakeFolder, names: Sequence[str]) -> int:
+    """Return how many of the files are there: Delta also names those that an earlier call deleted."""
+    if isinstance(folder, LocalFolder):
+        return sum(folder.exists(name) for name in names)
+    return len({getattr(file, "key", "") for file in folder.files()} & set(names)) if names else 0
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says; of one that S3 gave, what it means and what to do."""
+    return aws.explain(error) or str(error)
 
 
 def _properties(note: str | None) -> CommitProperties | None:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import polars as pl
 
+from headwater.compute import open_compute
 from headwater.corpora import other_corpora
 from headwater.corpus import Corpus
+from headwater.costs import Meter, StageCost, folder_bytes, machine, metered, priced
 from headwater.dedup import warm_up
-from headwater.driver import Stage, run_stage, start_ahead
+from headwater.driver import Stage, Upstream, run_stage, start_ahead
 from headwater.embedding import settings_of
 from headwater.embedding.languages import analyzer_of
+from headwater.erase.vectors import follow_erasures
 from headwater.errors import GateError, ReleaseError
 from headwater.gate import run_gate
 from headwater.hashing import digest
@@ -80,11 +84,50 @@ class ReindexReport:
     seconds: float
 
 
+_LISTING_FILE = ".listing"
+"""What ``source_objects`` found in the bucket: beside the tables, until the run that found it has ended well, whose
+stages may be different machines' work."""
+
+P = ParamSpec("P")
+
+_WRITTEN: Mapping[str, tuple[str, ...]] = {
+    "quality_documents": ("injection_scans", "quality_documents"),
+    "deduplicated_documents": ("document_signatures", "deduplicated_documents"),
+    "anonymized_documents": ("name_spans", "anonymized_documents"),
+    "index_candidate": ("index_manifest",),
+    "retrieval_evaluation": ("leak_scans", "retrieval_evaluation"),
+    "live_release": ("receipts", "receipt_files"),
+}
+"""The tables that a stage writes, where they are not the one of its name."""
+
+_UNRECORDED_SECONDS = 5.0
+"""Costs are written together: those of more than this would be missed after a crash."""
+
+
+def _costed(
+    stage: Callable[Concatenate[Pipeline, P], StageReport],
+) -> Callable[Concatenate[Pipeline, P], StageReport]:
+    """Have a stage's report say what it cost, and the ledger keep it."""
+
+    @wraps(stage)
+    def run(self: Pipeline, /, *args: P.args, **kwargs: P.kwargs) -> StageReport:
+        with metered() as meter:
+            report = stage(self, *args, **kwargs)
+        cost = self._cost(report, meter)
+        self._unrecorded.append(cost)
+        if not self._together or sum(one.seconds for one in self._unrecorded) > _UNRECORDED_SECONDS:
+            self._record_costs()
+        return replace(report, cost=cost)
+
+    return run
+
+
 class Pipeline:
     """Runs the stages of one corpus. One process at a time may; LeaseError for a second one.
 
     ``workers`` is the number of processes for CPU-heavy stages; default: the usable cores, at most eight.
-    ``confirm_removals`` is a person's word that many objects are meant to be gone.
+    ``confirm_removals`` is a person's word that many objects are meant to be gone. ``run`` is the id under which the
+    ledger keeps what the stages cost, for a caller that has one; stages of several pipelines may share it.
     """
 
     def __init__(
@@ -94,16 +137,22 @@ class Pipeline:
         *,
         workers: int | None = None,
         confirm_removals: bool = False,
+        run: str | None = None,
     ) -> None:
+        self.run_id = run or uuid.uuid4().hex
+        self._together = False
+        self._unrecorded: list[StageCost] = []
         self.corpus = corpus
         self.progress: Progress = progress or NoProgress()
         self._workers = workers
+        self._compute = open_compute(corpus.policy)
         self._confirm_removals = confirm_removals
         self._receipt_trouble: str | None = None
         """Why the receipts of a run whose gate failed could not be written beside the documents."""
 
     # --- the stages, in order ---------------------------------------------------------------------------------
 
+    @_costed
     def source_objects(self) -> StageReport:
         """List the bucket and note what was added, changed, removed or re-permitted."""
         policy = self.corpus.policy
@@ -121,23 +170,25 @@ class Pipeline:
                 parse=policy.parse,
                 workers=self._workers,
             )
-            self._listing_file.write_text(str(report.details["listing"]))
+            self._tables.folder.write(_LISTING_FILE, str(report.details["listing"]).encode())
         if report.recomputed:
             self._start_ahead()
         return report
 
+    @_costed
     def parsed_documents(self) -> StageReport:
         """Parse new and changed objects."""
         policy = self.corpus.policy
         stage = parse_stage(policy.parse, policy.source.uri)
         return self._row_stage(stage, self._tables.source_objects, self._tables.parsed_documents)
 
+    @_costed
     def quality_documents(self) -> StageReport:
         """Clean, scan and judge new and changed documents; judge all anew when a limit changed."""
         tables, policy = self._tables, self.corpus.policy
         with self.corpus.writing():
             if policy.injection.action != "ignore":
-                run_stage(injection_stage(), tables.parsed_documents, tables.injection_scans, NoProgress())
+                self._run_stage(injection_stage(), tables.parsed_documents, tables.injection_scans, NoProgress())
             return assess_documents(
                 policy.quality,
                 tables.parsed_documents,
@@ -145,15 +196,17 @@ class Pipeline:
                 self.progress,
                 scans=tables.injection_scans,
                 injection=policy.injection,
+                compute=self._compute,
             )
 
+    @_costed
     def deduplicated_documents(self) -> StageReport:
         """Decide over all documents which are duplicates, and remove boilerplate."""
         tables = self._tables
         quiet = NoProgress()
         with self.corpus.writing():
             policy = self.corpus.policy.dedup
-            run_stage(signature_stage(policy), tables.quality_documents, tables.document_signatures, quiet)
+            self._run_stage(signature_stage(policy), tables.quality_documents, tables.document_signatures, quiet)
             return decide_duplicates(
                 policy,
                 tables.quality_documents,
@@ -164,34 +217,40 @@ class Pipeline:
                 others=other_corpora(self.corpus.project, self.corpus.name, policy.exclude_corpora),
             )
 
+    @_costed
     def anonymized_documents(self) -> StageReport:
         """Find names in new and changed survivors, and deal with all personal data as the policy says."""
         policy, tables = self.corpus.policy.privacy, self._tables
         stage = privacy_stage(policy, self.corpus.name)
         survivors, names = tables.deduplicated_documents, tables.name_spans
         with self.corpus.writing():
-            run_stage(name_stage(policy), survivors, names, NoProgress(), workers=self._workers)
-            return run_stage(
-                stage, WithNames(survivors, names), tables.anonymized_documents, self.progress, workers=self._workers
-            )
+            self._run_stage(name_stage(policy), survivors, names, NoProgress())
+            return self._run_stage(stage, WithNames(survivors, names), tables.anonymized_documents, self.progress)
 
+    @_costed
     def chunks(self) -> StageReport:
         """Cut new and changed documents."""
         stage = chunk_stage(self._policy)
         return self._row_stage(stage, self._tables.anonymized_documents, self._tables.chunks)
 
+    @_costed
     def embeddings(self) -> StageReport:
         """Embed new and changed chunks."""
         corpus = self.corpus
-        stage = embedding_stage(
-            self._policy.embed,
-            corpus.embedding_fingerprint(),
-            self._tables.chunks,
-            lambda: corpus.embedder,
-            corpus.project.cache_path() / "embeddings",
-        )
-        return self._row_stage(stage, self._tables.chunks, self._tables.embeddings)
+        policy, fingerprint = self._policy.embed, corpus.embedding_fingerprint()
+        follow_erasures(corpus.project, corpus.ledger)
+        with self._compute.embedding(policy, fingerprint, lambda: corpus.embedder) as engine:
+            stage = embedding_stage(
+                policy,
+                fingerprint,
+                self._tables.chunks,
+                engine.load,
+                corpus.project.cache_path() / "embeddings",
+                engine.at_once,
+            )
+            return self._row_stage(stage, self._tables.chunks, self._tables.embeddings)
 
+    @_costed
     def index_candidate(self) -> StageReport:
         """Build the candidate release from the live one plus the difference.
 
@@ -226,6 +285,7 @@ class Pipeline:
                 lease=lease.token,
             )[1]
 
+    @_costed
     def retrieval_evaluation(self) -> StageReport:
         """Scan the chunks for personal data, and measure the candidate, and live beside it."""
         started = time.perf_counter()
@@ -234,7 +294,7 @@ class Pipeline:
         computed = 0
         with self.corpus.writing():
             scan = leak_stage(self.corpus.policy.privacy)
-            run_stage(scan, self._tables.embeddings, self._tables.leak_scans, NoProgress(), workers=self._workers)
+            self._run_stage(scan, self._tables.embeddings, self._tables.leak_scans, NoProgress())
             for label, release in (("candidate", candidate), ("live", self._live_beside(candidate))):
                 if release is not None:
                     evaluation, fresh = evaluate_release(self.corpus, release)
@@ -282,6 +342,7 @@ class Pipeline:
                 self._receipt_trouble = self._record_receipts().get("file_error")
         return checks
 
+    @_costed
     def live_release(self, checks: list[GateCheck] | None = None) -> StageReport:
         """Make the candidate live when every check passes; GateError, and nothing changed, when one fails.
 
@@ -315,7 +376,7 @@ class Pipeline:
             corpus.refresh()
             written = self._record_receipts()
             with suppress(FileNotFoundError):
-                corpus.ledger.set_applied_listing(corpus.name, self._listing_file.read_text())
+                corpus.ledger.set_applied_listing(corpus.name, self._tables.folder.read(_LISTING_FILE).decode())
         releases, pin = corpus.releases(), corpus.ledger.pin(corpus.name)
         states: dict[str, int] = {}
         for info in releases:
@@ -348,10 +409,15 @@ class Pipeline:
         """
         started = time.perf_counter()
         previous = self.corpus.ledger.live(self.corpus.name)
+        self._together = True
         with self.corpus.writing():
-            stages = [getattr(self, name)() for name in STAGES[:-1]]
-            checks = self.gate()
-            stages.append(self.live_release(checks))
+            try:
+                stages = [getattr(self, name)() for name in STAGES[:-1]]
+                checks = self.gate()
+                stages.append(self.live_release(checks))
+            finally:
+                self._together = False
+                self._record_costs()
             states = self.end_states()
         return ReindexReport(
             stages=stages,
@@ -363,6 +429,37 @@ class Pipeline:
             states=states,
             seconds=time.perf_counter() - started,
         )
+
+    def _cost(self, report: StageReport, meter: Meter) -> StageCost:
+        corpus, policy = self.corpus, self.corpus.policy
+        written = 0
+        if report.recomputed or report.removed:
+            since = meter.at.timestamp()
+            tables = _WRITTEN.get(report.stage, (report.stage,))
+            written = sum(getattr(self._tables, name).written_since(since) for name in tables)
+            if report.stage == "index_candidate":
+                written += folder_bytes(corpus.project.index_path(corpus.name), since)
+        cost = StageCost(
+            corpus=corpus.name,
+            run=self.run_id,
+            stage=report.stage,
+            at=meter.at,
+            machine=machine(),
+            seconds=meter.seconds,
+            cpu_seconds=meter.cpu_seconds,
+            gpu_seconds=meter.gpu_seconds,
+            tokens=meter.tokens,
+            read_bytes=meter.read_bytes,
+            written_bytes=written,
+            rows=report.rows,
+            recomputed=report.recomputed,
+            removed=report.removed,
+        )
+        return priced(cost, policy.costs, endpoint=policy.embed.url is not None)
+
+    def _record_costs(self) -> None:
+        costs, self._unrecorded = self._unrecorded, []
+        self.corpus.ledger.record_costs(costs)
 
     def end_states(self) -> dict[str, int]:
         """Return how many listed objects are in each end state."""
@@ -404,11 +501,6 @@ class Pipeline:
     def _tables(self) -> Any:
         return self.corpus.tables
 
-    @property
-    def _listing_file(self) -> Path:
-        """What ``source_objects`` found in the bucket, kept until the run that found it has ended well."""
-        return self.corpus.project.lake_path(self.corpus.name) / ".listing"
-
     def _announce(self) -> None:
         """Point whoever follows the engine at what is live; a rollback meanwhile, or a killed run, may not have."""
         live = self.corpus.ledger.live(self.corpus.name)
@@ -422,14 +514,17 @@ class Pipeline:
 
     def _row_stage(self, stage: Stage, upstream: Table, target: Table) -> StageReport:
         with self.corpus.writing():
-            return run_stage(stage, upstream, target, self.progress, workers=self._workers)
+            return self._run_stage(stage, upstream, target, self.progress)
+
+    def _run_stage(self, stage: Stage, upstream: Upstream, target: Table, progress: Progress) -> StageReport:
+        return run_stage(stage, upstream, target, progress, workers=self._workers, compute=self._compute)
 
     def _start_ahead(self) -> None:
         """Start what the coming stages need seconds to load, all at once: a worker per kind, kernels, and the model."""
         policy = self.corpus.policy
         privacy = privacy_stage(policy.privacy, self.corpus.name)
         for stage in (parse_stage(policy.parse, policy.source.uri), privacy, chunk_stage(policy)):
-            start_ahead(stage)
+            start_ahead(stage, self._compute)
 
         def load() -> None:
             with suppress(Exception):  # whoever needs it gets the error

@@ -6,6 +6,7 @@ fingerprint: change a field and exactly the rows of that stage, and what hangs o
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -666,6 +667,68 @@ class IndexPolicy(Policy):
         description="Constant of reciprocal rank fusion (Cormack et al. 2009: 60), for retrieval.fusion ranks.",
     )
     candidates: int = Field(default=100, ge=10, description="How many results each retriever hands to the fusion.")
+    grpc_port: int = Field(
+        default=6334,
+        ge=1,
+        le=65535,
+        description="Server: port for gRPC; where it does not answer, url is used for all.",
+    )
+    timeout_seconds: int = Field(
+        default=60, ge=1, description="Server: limit of one request that writes; tried again up to four times."
+    )
+    search_timeout_seconds: int = Field(
+        default=10, ge=1, description="Server: limit of one request that searches, after which none is tried again."
+    )
+    shards: int | None = Field(
+        default=None,
+        ge=1,
+        description="Server: shards per collection; default: the server's. A change makes a new collection.",
+    )
+    replication: int = Field(
+        default=1, ge=1, description="Server: copies of every shard. A change makes a new collection."
+    )
+    write_consistency: int | None = Field(
+        default=None,
+        ge=1,
+        description="Server: copies that must have a write before it counts; default: more than half of them.",
+    )
+    read_consistency: Literal["one", "majority", "quorum", "all"] = Field(
+        default="one",
+        description="Server: copies that a search asks; more than one is safe against a copy that lags behind, and slower.",
+    )
+    quantization: Literal["none", "int8"] = Field(
+        default="none",
+        description="Server: int8 keeps a quarter of the vectors' bytes in memory; the best are rescored with the full vectors.",
+    )
+    quantile: float = Field(
+        default=0.99, ge=0.5, le=1, description="Server: share of the values that int8's range covers; the rest is cut."
+    )
+    oversampling: float = Field(
+        default=2.0, ge=1, le=10, description="Server: how many times the results are rescored where int8 is used."
+    )
+    vectors_on_disk: bool = Field(
+        default=False, description="Server: read full vectors from disk; with int8, only rescoring reads them."
+    )
+    payload_on_disk: bool = Field(default=True, description="Server: read texts and other payload from disk.")
+    hnsw_on_disk: bool = Field(default=False, description="Server: read the graph from disk.")
+    hnsw_m: int = Field(default=16, ge=4, le=128, description="Server: links per point of the graph.")
+    hnsw_ef_construct: int = Field(
+        default=128, ge=4, description="Server: points looked at when one is put into the graph."
+    )
+    hnsw_ef: int = Field(default=256, ge=10, description="Server: points looked at when the graph is searched.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> IndexPolicy:
+        if self.write_consistency is not None and self.write_consistency > self.replication:
+            raise ValueError(
+                f"write_consistency ({self.write_consistency}) can't be more than replication ({self.replication})"
+            )
+        return self
+
+    @property
+    def write_copies(self) -> int:
+        """Copies of a shard that must have a write before it counts."""
+        return self.write_consistency or self.replication // 2 + 1
 
 
 class RetrievalPolicy(Policy):
@@ -912,6 +975,147 @@ class MonitorPolicy(Policy):
     min_questions: int = Field(default=50, ge=10, description="Fewer questions in either period say nothing of drift.")
 
 
+class CostPolicy(Policy):
+    """Prices, for the money that headwater costs and headwater plan show; without any they show none."""
+
+    cpu_hour: float | None = Field(default=None, ge=0, description="Price of one CPU for an hour of use.")
+    gpu_hour: float | None = Field(default=None, ge=0, description="Price of one GPU for an hour of use.")
+    gb_month: float | None = Field(default=None, ge=0, description="Price of storing 10^9 bytes for a month.")
+    thousand_tokens: float | None = Field(
+        default=None, ge=0, description="Price of 1,000 tokens embedded by an endpoint (embed.url)."
+    )
+    currency: str = Field(default="USD", min_length=1, max_length=8, description="What the prices are in.")
+
+
+_CPU = r"^(\d+(\.\d{1,3})?|\d+m)$"
+_BYTES = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)$"
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_BESIDE_A_PARSER = 2**30
+"""Memory of the step's own process, with Dagster, Arrow and Polars in it; own choice."""
+
+
+class PodToleration(Policy):
+    """A taint of nodes that a pod puts up with, as Kubernetes has it."""
+
+    key: str = Field(description="The taint's key.")
+    operator: Literal["Exists", "Equal"] = Field(default="Exists", description="Whether the taint's value counts.")
+    value: str | None = Field(default=None, description="The taint's value, for Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default="NoSchedule", description="The taint's effect; null is any."
+    )
+
+
+class PodShape(Policy):
+    """What one step's pod asks for. Requests and limits are the same, so that such pods are evicted last."""
+
+    cpu: str = Field(default="1", pattern=_CPU, description="Processors, such as 4, 0.5 or 500m.")
+    memory: str = Field(default="2Gi", pattern=_BYTES, description="Memory, such as 512Mi or 8Gi.")
+    scratch: str = Field(default="4Gi", pattern=_BYTES, description="Local disk for temporary files, such as 10Gi.")
+    gpus: int = Field(default=0, ge=0, description="Whole GPUs.")
+    gpu_resource: str = Field(
+        default="nvidia.com/gpu",
+        pattern=r"^[a-z0-9.\-]+/[A-Za-z0-9._\-]+$",
+        description="What the cluster calls a GPU.",
+    )
+    node_selector: dict[str, str] = Field(default={}, description="Labels that a node must have.")
+    tolerations: list[PodToleration] = Field(default=[], description="Taints of nodes that the pod puts up with.")
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory in bytes."""
+        return int(float(self.memory[:-2]) * _UNITS[self.memory[-2:]])
+
+
+class PodsPolicy(Policy):
+    """The pods of a reindex' steps, with HEADWATER_EXECUTOR=k8s; see docs/kubernetes.md. Results don't depend on it."""
+
+    light: PodShape = Field(default=PodShape(), description="Steps that list, compare, switch and report.")
+    parse: PodShape = Field(
+        default=PodShape(cpu="4", memory="12Gi", scratch="20Gi"),
+        description="parsed_documents: one parser per processor, each of up to parse.memory_mb.",
+    )
+    text: PodShape = Field(
+        default=PodShape(cpu="4", memory="8Gi"),
+        description="quality_documents, deduplicated_documents, anonymized_documents and chunks.",
+    )
+    embed: PodShape = Field(
+        default=PodShape(
+            cpu="4",
+            memory="8Gi",
+            gpus=1,
+            node_selector={"nvidia.com/gpu.present": "true"},
+            tolerations=[PodToleration(key="nvidia.com/gpu")],
+        ),
+        description="embeddings: one GPU on a node that has one. Without GPUs: gpus 0, node_selector {}. With embed.url, where another machine computes, it is as light is.",
+    )
+    search: PodShape = Field(
+        default=PodShape(cpu="2", memory="4Gi", scratch="20Gi"),
+        description="index_candidate and retrieval_evaluation.",
+    )
+    retries: int = Field(
+        default=2,
+        ge=0,
+        description="How often a step is started again whose pod was evicted or killed, or that failed for a reason that may pass.",
+    )
+    retry_seconds: int = Field(
+        default=65,
+        ge=0,
+        description="Pause before that. A killed pod can't give back the right to write the corpus, which runs out after 60 s.",
+    )
+
+
+class ComputePolicy(Policy):
+    """Where batches of rows are computed: on this machine or on a Ray cluster, see docs/ray.md. Results don't depend on it."""
+
+    engine: Literal["local", "ray"] = Field(
+        default="local",
+        description="local: processes on the machine of the run; ray: tasks and actors on a Ray cluster.",
+    )
+    address: str | None = Field(
+        default=None,
+        pattern=r"^(auto|(ray://)?[^@/?#\s]+:\d{1,5})$",
+        description="The cluster: ray://HOST:10001 (from outside), HOST:6379 or auto (on a machine of the cluster); default: RAY_ADDRESS, else a Ray on this machine.",
+    )
+    cpus_per_task: float = Field(default=1.0, gt=0, description="Processors that one batch of documents reserves.")
+    memory_per_task_mb: int | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that one batch reserves, in MiB, so that no node gets more batches than it can hold; default: none.",
+    )
+    in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="Batches that are out at a time, running or waiting; default: twice what the cluster can run.",
+    )
+    in_flight_mb: int = Field(
+        default=512, ge=1, description="Size of the batches that are out at a time, in MiB; one larger batch may be."
+    )
+    retries: int = Field(
+        default=3, ge=0, description="How often a batch is sent again after its node or worker was lost."
+    )
+    wait_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="How long to wait for a node that can take a batch at all (an autoscaler may be starting one) before the run stops.",
+    )
+    actors: int = Field(
+        default=1,
+        ge=0,
+        description="Copies of the embedding model on the cluster; 0 embeds in the process of the run. With embed.url the endpoint is asked by the run.",
+    )
+    cpus_per_actor: float = Field(default=1.0, gt=0, description="Processors that one of them reserves and uses.")
+    gpus_per_actor: float = Field(
+        default=0.0, ge=0, description="GPUs that one of them reserves: 1, or a share such as 0.5; 0 embeds on CPUs."
+    )
+
+    @field_validator("cpus_per_task", "cpus_per_actor", "gpus_per_actor")
+    @classmethod
+    def _ray_takes_shares_of_one_only(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("must be a whole number, or less than 1")
+        return value
+
+
 class AccessRule(Policy):
     """Who may read the keys under a prefix; the longest matching prefix decides."""
 
@@ -943,9 +1147,25 @@ class CorpusPolicy(Policy):
     gate: GatePolicy = Field(default=GatePolicy(), description="Checks between a candidate and live.")
     answer: AnswerPolicy = Field(default=AnswerPolicy(), description="Answers.")
     monitor: MonitorPolicy = Field(default=MonitorPolicy(), description="What is watched of answers.")
+    costs: CostPolicy = Field(default=CostPolicy(), description="Prices.")
+    pods: PodsPolicy = Field(default=PodsPolicy(), description="Pods on Kubernetes.")
+    compute: ComputePolicy = Field(default=ComputePolicy(), description="This machine, or a Ray cluster.")
     access: list[AccessRule] = Field(
         default=[], description="Who may read what; without rules everyone may read everything."
     )
+
+    @model_validator(mode="after")
+    def _a_parser_fits_its_pod(self) -> CorpusPolicy:
+        # Where there are no pods, what they would be like is no reason to refuse a parser its memory.
+        if "pods" not in self.model_fields_set and os.environ.get("HEADWATER_EXECUTOR") != "k8s":
+            return self
+        needed = self.parse.memory_mb * 2**20 + _BESIDE_A_PARSER
+        if self.pods.parse.memory_bytes < needed:
+            raise ValueError(
+                f"pods.parse.memory ({self.pods.parse.memory}) has no room for one parser of parse.memory_mb "
+                f"({self.parse.memory_mb} MiB) and what runs beside it: give it {-(-needed // 2**30)}Gi or more"
+            )
+        return self
 
     @field_validator("owners")
     @classmethod

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
+from headwater.cgroup import cpu_limit
 from headwater.errors import HeadwaterError
 
 MAX_DEFAULT_WORKERS = 8
@@ -73,12 +74,14 @@ class WorkerFailure:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may run on."""
+    """Return how many CPUs this process may run on, in a container no more than its limit pays for."""
     if sys.version_info >= (3, 13):
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        allowed = os.process_cpu_count() or 1
+    elif hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    return min(allowed, cpu_limit() or allowed)
 
 
 class WorkerPool:
@@ -209,7 +212,7 @@ def start_ahead(function: str, *args: Any, memory_mb: int | None = None, prepare
     setup = _setup(function, prepare, args, memory_mb)
     with _spares_lock:
         waiting = _spares.get(setup)
-        if waiting is not None and waiting.alive:
+        if waiting is not None and waiting.alive and waiting.access == _access():
             return
     _keep_spare(setup, _Worker(function, setup))
 
@@ -228,7 +231,16 @@ def _setup(function: str, prepare: str | None, args: tuple[Any, ...], memory_mb:
 
 def _take_spare(setup: bytes) -> _Worker | None:
     with _spares_lock:
-        return _spares.pop(setup, None)
+        worker = _spares.pop(setup, None)
+    if worker is not None and worker.access != _access():
+        worker.kill()
+        return None
+    return worker
+
+
+def _access() -> dict[str, str]:
+    """Return what of the environment says where buckets are and with which credentials: a worker keeps what it began with."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
 
 
 def _keep_spare(setup: bytes, worker: _Worker) -> None:
@@ -261,6 +273,7 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
         self.connection = Connection(ours.detach())
+        self.access = _access()
         self._function = function
         self.started = False
         self.reusable = True

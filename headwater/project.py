@@ -10,8 +10,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from headwater.aws import is_s3
 from headwater.errors import ConfigError, NotFoundError
+from headwater.lake_folder import LakeFolder, LocalFolder, RemoteFolder
 
 CORPUS_FILE = "defs.yaml"
 SETTINGS_FILE = "headwater.yaml"
@@ -47,8 +50,33 @@ class Project:
         return self.root / SETTINGS_FILE
 
     def lake_path(self, corpus: str) -> Path:
-        """Return the folder of a corpus' stage tables."""
+        """Return the folder of this machine for a corpus' lock and, unless ``HEADWATER_LAKE`` is set, stage tables."""
         return self.home / "lake" / corpus
+
+    @property
+    def lake_place(self) -> str:
+        """Where the lakes of all corpora are: ``HEADWATER_LAKE`` (s3://bucket/prefix or a folder), or in the home."""
+        return os.environ.get("HEADWATER_LAKE") or str(self.home / "lake")
+
+    def lakes(self) -> LakeFolder:
+        """Return the folder that holds a folder of stage tables per corpus.
+
+        Raises ConfigError for a ``HEADWATER_LAKE`` that is neither a folder nor an S3 URI with a bucket.
+        """
+        parts = urlsplit(self.lake_place)
+        if not parts.scheme:
+            return LocalFolder(Path(self.lake_place).expanduser().resolve())
+        if not is_s3(self.lake_place) or not parts.netloc or parts.query or parts.fragment:
+            raise ConfigError("HEADWATER_LAKE can't be used: write s3://bucket/prefix, or the path of a folder.")
+        path = parts.path.strip("/")
+        return RemoteFolder(f"s3://{parts.netloc}/{path}" if path else f"s3://{parts.netloc}", self.home / "lake")
+
+    def lake(self, corpus: str) -> LakeFolder:
+        """Return the folder of a corpus' stage tables. Raises ConfigError like :meth:`lakes`."""
+        root = self.lakes()
+        if isinstance(root, RemoteFolder):
+            return RemoteFolder(f"{root.uri}/{corpus}", self.lake_path(corpus) / ".spool")
+        return root.child(corpus)
 
     def index_path(self, corpus: str) -> Path:
         """Return the folder of a corpus' embedded releases."""

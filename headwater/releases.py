@@ -236,7 +236,7 @@ def apply_permissions(corpus: Corpus) -> list[int]:
     for info in sorted(corpus.releases(), key=lambda info: (info.state == "live", info.number)):
         if info.state not in KEPT or info.number not in sealed or info.readers_version in (None, newest):
             continue
-        readers = _narrowed(corpus, info, current)
+        readers = narrowed(corpus, info, current)
         if readers:
             corpus.ledger.note_redaction(corpus.name, info.number, redacted=True)
             corpus.engine.redact(info.number, readers=readers)
@@ -248,7 +248,7 @@ def apply_permissions(corpus: Corpus) -> list[int]:
     return changed
 
 
-def _narrowed(corpus: Corpus, info: ReleaseInfo, current: pl.DataFrame) -> dict[str, list[str]]:
+def narrowed(corpus: Corpus, info: ReleaseInfo, current: pl.DataFrame) -> dict[str, list[str]]:
     """Return the readers that documents of a release have left, where they are fewer than when it was made."""
     versions = info.table_versions
     made = _made_with(corpus, versions["source_objects"], current)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from headwater.costs import StageCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class StageReport:
     version: int | None = None
     data_version: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    cost: StageCost | None = None
+    """What it cost; known when the stage is over, so not yet when progress is told of it."""
 
     @property
     def rows_per_second(self) -> float:

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from headwater.answer_log.tables import ANSWER_LOG, FEEDBACK
 from headwater.driver import CORE
-from headwater.lake import Table
+from headwater.lake import Table, local_path
+from headwater.lake_folder import LakeFolder, lake_folder
 from headwater.receipts.files import RECEIPT_FILES
 from headwater.receipts.record import RECEIPTS
 from headwater.source import SCHEMA as SOURCE_OBJECTS
@@ -31,28 +32,36 @@ from headwater.stages import (
 class Tables:
     """Every stage table of one corpus; nothing is opened before it is read."""
 
-    def __init__(self, path: Path) -> None:
-        def stage(name: str, data: pa.Schema) -> Table:
-            return Table(path / name, pa.schema([*CORE, *data]))
+    def __init__(self, place: Path | LakeFolder) -> None:
+        def table(name: str, schema: pa.Schema) -> Table:
+            return Table(self.folder.child(name), schema)
 
-        self.path = path
-        self.source_objects = Table(path / "source_objects", SOURCE_OBJECTS)
+        def stage(name: str, data: pa.Schema) -> Table:
+            return table(name, pa.schema([*CORE, *data]))
+
+        self.folder = lake_folder(place)
+        self.source_objects = table("source_objects", SOURCE_OBJECTS)
         self.parsed_documents = stage("parsed_documents", parsed_documents.PARSED)
         self.quality_documents = stage("quality_documents", quality_documents.QUALITY)
         self.injection_scans = stage("injection_scans", injection_scans.SCANS)
         self.document_signatures = stage("document_signatures", document_signatures.SIGNATURES)
-        self.deduplicated_documents = Table(path / "deduplicated_documents", deduplicated_documents.SCHEMA)
+        self.deduplicated_documents = table("deduplicated_documents", deduplicated_documents.SCHEMA)
         self.name_spans = stage("name_spans", name_spans.NAME_SPANS)
         self.anonymized_documents = stage("anonymized_documents", anonymized_documents.ANONYMIZED)
         self.chunks = stage("chunks", chunks.CHUNKS)
         self.embeddings = stage("embeddings", embeddings.EMBEDDINGS)
-        self.index_manifest = Table(path / "index_manifest", index_candidate.MANIFEST)
+        self.index_manifest = table("index_manifest", index_candidate.MANIFEST)
         self.leak_scans = stage("leak_scans", leak_scans.LEAKS)
         self.retrieval_evaluation = stage("retrieval_evaluation", evaluation.FIGURES)
-        self.receipts = Table(path / "receipts", RECEIPTS)
-        self.receipt_files = Table(path / "receipt_files", RECEIPT_FILES)
-        self.answer_log = Table(path / "answer_log", ANSWER_LOG)
-        self.feedback = Table(path / "feedback", FEEDBACK)
+        self.receipts = table("receipts", RECEIPTS)
+        self.receipt_files = table("receipt_files", RECEIPT_FILES)
+        self.answer_log = table("answer_log", ANSWER_LOG)
+        self.feedback = table("feedback", FEEDBACK)
+
+    @property
+    def path(self) -> Path:
+        """The folder of a lake on this machine; LakeError for one in a bucket."""
+        return local_path(self.folder)
 
     def versions(self) -> dict[str, int]:
         """Return the newest version of every table that a release is made from and that exists, by name."""

@@ -67,9 +67,14 @@ class HeadwaterResource(dg.ConfigurableResource):
         description="Go on although the bucket, or the candidate, lost more documents than the corpus allows.",
     )
 
+    _run: str | None = PrivateAttr(default=None)
     _open: "dict[str, Corpus]" = PrivateAttr(default_factory=dict)
     _writing: ExitStack = PrivateAttr(default_factory=ExitStack)
     _written: set[str] = PrivateAttr(default_factory=set)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note which run this is: what its steps cost is kept under its id, whatever process they ran in."""
+        self._run = context.run.run_id if context.run else None
 
     def corpus(self, name: str) -> "Corpus":
         """Return the opened corpus.
@@ -93,7 +98,7 @@ class HeadwaterResource(dg.ConfigurableResource):
         if corpus not in self._written:
             self._writing.enter_context(opened.writing())
             self._written.add(corpus)
-        return Pipeline(opened, LoggedProgress(log), confirm_removals=self.confirm_removals)
+        return Pipeline(opened, LoggedProgress(log), confirm_removals=self.confirm_removals, run=self._run)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """End the writing, and close what the run opened."""

@@ -22,6 +22,10 @@ from headwater.corpus import Corpus, open_corpus
 from headwater.pipeline import Pipeline
 from headwater.project import CORPUS_FILE, Project, project_at
 from headwater.scaffold import WORKSPACE_FILE, make_project
+from tests.object_store import s3, s3_server
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url", "s3", "s3_server"]
 
 MakeCorpus = Callable[..., Path]
 

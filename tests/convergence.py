@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 import yaml
 
 from headwater.config import COMPONENT_TYPE
@@ -78,13 +79,29 @@ class Bucket:
         (root / "workspace.yaml").touch()
         self.parameters: dict[str, Any] = {}
 
+    @property
+    def uri(self) -> str:
+        """Where the objects are."""
+        return str(self.documents)
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Return the variables that say where lake, index and ledger of ``home`` are."""
+        return {"HEADWATER_HOME": str(home)}
+
     # --- what may happen -------------------------------------------------------------------------------------
 
     def write(self, key: str, text: str) -> None:
-        """Add or change an object. Its time is set so that two writes of one size in one tick still differ."""
+        """Add or change an object."""
         path = self.documents / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+    def stamp(self, key: str, number: int) -> None:
+        """Let write ``number`` have a time of its own: two of one size may share a clock tick, where ETags would differ."""
+        os.utime(self.documents / key, ns=(0, 1_700_000_000_000_000_000 + number * 1_000_000))
+
+    def read(self, key: str) -> str:
+        return (self.documents / key).read_text()
 
     def rename(self, key: str, to: str) -> None:
         (self.documents / to).parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +127,7 @@ class Bucket:
     def configure(self) -> Path:
         """Write the corpus file and return it."""
         attributes = {
-            "source": {"uri": str(self.documents), "max_removed_share": 1.0},
+            "source": {"uri": self.uri, "max_removed_share": 1.0},
             "quality": {"min_words": 3},
             "gate": {
                 "known_item_queries": 1,
@@ -132,16 +149,11 @@ class Bucket:
     @contextmanager
     def opened(self, home: Path) -> Iterator[Corpus]:
         """Open the corpus with its lake, index and ledger under ``home``."""
-        before = os.environ.get("HEADWATER_HOME")
-        os.environ["HEADWATER_HOME"] = str(home)
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment(home).items():
+                patch.setenv(name, value)
             with open_corpus(self.configure()) as corpus:
                 yield corpus
-        finally:
-            if before is None:
-                del os.environ["HEADWATER_HOME"]
-            else:
-                os.environ["HEADWATER_HOME"] = before
 
     def reindex(self, home: Path) -> dict[str, Any]:
         """Reindex, and return what readers and engineers can see of it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from headwater.hashing import digest
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, ReleaseEngine, SearchRequest
 from headwater.index.edge import EdgeEngine
 from headwater.index.server import ServerEngine
+from headwater.policies import IndexPolicy
+from tests.qdrant_server import QdrantServer, qdrant_server
 
 DIMENSIONS = 16
 SPEC = IndexSpec(DIMENSIONS, "model-a")
@@ -56,12 +60,32 @@ def memory_engine(path: Path) -> ServerEngine:
 
 
 def server_engine(path: Path) -> ServerEngine:
-    return ServerEngine(os.environ["QDRANT_URL"], f"test-{digest(path)[:12]}", api_key=os.environ.get("QDRANT_API_KEY"))
+    return ServerEngine(
+        os.environ["HEADWATER_TEST_QDRANT_URL"], f"test-{digest(path)[:12]}", api_key=os.environ.get("QDRANT_API_KEY")
+    )
 
 
 ENGINES: dict[str, Callable[[Path], ReleaseEngine]] = {"edge": EdgeEngine, "memory": memory_engine}
-if os.environ.get("QDRANT_URL"):
+if os.environ.get("HEADWATER_TEST_QDRANT_URL"):
     ENGINES["server"] = server_engine
+
+
+@cache
+def _wire() -> QdrantServer:
+    """The one server of this process that speaks Qdrant's protocol; it ends with the process."""
+    running = qdrant_server()
+    atexit.register(running.__exit__, None, None, None)
+    return running.__enter__()
+
+
+def wire_engine(path: Path) -> ServerEngine:
+    server = _wire()
+    policy = IndexPolicy(url=server.url, grpc_port=server.grpc_port)
+    return ServerEngine(server.url, f"test-{digest(path)[:12]}", policy=policy)
+
+
+OVER_THE_WIRE: dict[str, Callable[[Path], ReleaseEngine]] = {**ENGINES, "wire": wire_engine}
+"""The engines, and the server's once more over its own protocol."""
 
 SHARED = sorted(ENGINES.keys() - {"memory"})
 """The engines that several processes can use at once."""
@@ -151,7 +175,7 @@ def wanted(rows: list[tuple[int, int]]) -> dict[str, str]:
 
 
 def clean_up(engine: ReleaseEngine) -> None:
-    """Remove what a test left on a real server."""
-    if isinstance(engine, ServerEngine) and os.environ.get("QDRANT_URL"):
+    """Remove what a test left on a server."""
+    if isinstance(engine, ServerEngine):
         for release in engine.releases():
             engine.drop(release)

@@ -37,7 +37,19 @@ from tests.conftest import SMALL, MakeCorpus
 
 COMMANDS = (
     *(("init",), ("corpus",), ("corpus", "add"), ("reindex",), ("status",), ("ask",), ("search",), ("receipts",)),
-    *(("releases",), ("evaluate",), ("prompts",), ("prompts", "weights"), ("serve",), ("up",), ("doctor",)),
+    *(
+        ("releases",),
+        ("evaluate",),
+        ("prompts",),
+        ("prompts", "weights"),
+        ("serve",),
+        ("up",),
+        ("doctor",),
+        ("backup",),
+        ("restore",),
+        ("rebuild",),
+        ("snapshots", "take"),
+    ),
 )
 RULES = {
     "leave.md": "# Leave\n\nEveryone has twenty-eight days of paid leave in each calendar year, plus the public holidays.\n",

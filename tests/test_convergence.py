@@ -44,10 +44,12 @@ class Convergence(RuleBasedStateMachine):
     caches: Path
     """Vectors by text, shared by all sequences: embedding the same sentences over and over would test nothing."""
 
+    make_bucket: type[Bucket] = Bucket
+
     def __init__(self) -> None:
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="headwater-convergence-", dir=MEMORY))
-        self.bucket = Bucket(self.root)
+        self.bucket = self.make_bucket(self.root)
         self.home, self.anew = self.root / "home", self.root / "anew"
         for home in (self.home, self.anew):
             home.mkdir()
@@ -56,9 +58,8 @@ class Convergence(RuleBasedStateMachine):
 
     def _write(self, key: str, text: str) -> None:
         self.bucket.write(key, text)
-        # Two writes of one size may share a clock tick; a real bucket's ETag would differ.
         self.writes += 1
-        os.utime(self.bucket.documents / key, ns=(0, 1_700_000_000_000_000_000 + self.writes * 1_000_000))
+        self.bucket.stamp(key, self.writes)
 
     def _chosen(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(self.bucket.keys()))
@@ -83,7 +84,7 @@ class Convergence(RuleBasedStateMachine):
     @precondition(lambda self: self.bucket.keys())
     @rule(data=st.data(), to=keys)
     def duplicate(self, data: st.DataObject, to: str) -> None:
-        self._write(to, (self.bucket.documents / self._chosen(data)).read_text())
+        self._write(to, self.bucket.read(self._chosen(data)))
 
     @precondition(lambda self: self.bucket.keys())
     @rule(data=st.data())
@@ -120,11 +121,11 @@ class Convergence(RuleBasedStateMachine):
             shutil.rmtree(self.root, ignore_errors=True)
 
 
-def play(caches: Path, sequences: int) -> None:
+def play(caches: Path, sequences: int, machine: type[Convergence] = Convergence) -> None:
     caches.mkdir(exist_ok=True)
-    Convergence.caches = caches
+    machine.caches = caches
     run_state_machine_as_test(
-        Convergence,
+        machine,
         settings=settings(
             max_examples=sequences,
             stateful_step_count=STEPS,

@@ -444,6 +444,8 @@ def test_every_materialisation_shows_rows_reasons_columns_and_a_sample(
             assert Path(shown["dagster/uri"].removeprefix("file://")).is_dir(), name
     assert metadata["source_objects"]["dagster/row_count"] == len(SUBJECTS)
     assert metadata["source_objects"]["recomputed"] == len(SUBJECTS)
+    assert {"cpu_seconds", "bytes_read", "bytes_written"} <= set(metadata["parsed_documents"])
+    assert metadata["embeddings"]["tokens_embedded"] > 0
 
 
 @pytest.mark.slow

@@ -33,10 +33,11 @@ from headwater.erase.plan import FOLDER, unfinished
 from headwater.erase.probes import Probes, choose
 from headwater.erase.search import Finder
 from headwater.erase.traces import collect
-from headwater.errors import LakeError, LeaseError, NotFoundError
+from headwater.errors import ConfigError, LakeError, LeaseError, NotFoundError
 from headwater.hashing import digest, document_id
 from headwater.index.files import copy_tree
 from headwater.lake import Table
+from headwater.lake_owner import OWNER_FILE
 from headwater.lease import corpus_lease
 from headwater.ledger.engine import create_engine, write
 from headwater.pipeline import Pipeline, ReindexReport
@@ -217,7 +218,7 @@ def test_nothing_of_an_erased_document_is_left_and_everything_else_is_as_before(
     assert (removed.rows["source_objects"], removed.rows["chunks"], removed.rows["embeddings"]) == (2, 4, 4)
     assert (removed.vectors, removed.answers) == (3, 1)
     assert receipt.verified.probes > 20 and receipt.verified.files > 100
-    assert unfinished(corpus.tables.path) == []
+    assert unfinished(corpus.tables.folder) == []
     assert not any((corpus.tables.path / FOLDER).iterdir())
 
 
@@ -330,6 +331,22 @@ def test_a_document_without_text_is_erased(corpus: Corpus) -> None:
     assert corpus.receipts("empty.txt")[0].reason == "erased"
 
 
+def test_an_erasure_leaves_the_lake_of_another_home_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared" / "works"
+    shutil.copytree(root / ".headwater" / "lake" / "works", shared)
+    (shared / OWNER_FILE).write_text("another home")
+    monkeypatch.setenv("HEADWATER_LAKE", str(shared.parent))
+    with open_corpus(root / "assets" / "works") as corpus:
+        before = {table.name: table.version() for table in corpus.tables.all() if table.exists()}
+        with pytest.raises(ConfigError, match="another ledger"):
+            erase(corpus, KEY, reason="test")
+        assert before == {table.name: table.version() for table in corpus.tables.all() if table.exists()}
+        assert not corpus.ledger.erasures("works")
+        assert not (shared / FOLDER).exists()
+
+
 def test_an_erasure_waits_for_no_writer(corpus: Corpus, root: Path) -> None:
     elsewhere = root / "elsewhere.lock"
     with corpus_lease(corpus.ledger, "works", elsewhere), pytest.raises(LeaseError, match="Another process"):
@@ -359,7 +376,7 @@ def probes_of(corpus: Corpus) -> Probes:
         traces.vectors,
         chunk_ids=traces.chunk_ids,
         hashes={digest(text) for text in traces.embedded},
-        lake=corpus.tables.path,
+        lake=corpus.tables.folder,
     )
 
 
@@ -539,7 +556,7 @@ def test_what_was_left_is_told_and_the_next_erasure_proves_again(corpus: Corpus,
     stray.unlink()
     again = erase(corpus, KEY, reason="asked")
     assert again.verified.found == 0 and again.verified.probes >= receipt.verified.probes
-    assert unfinished(corpus.tables.path) == []
+    assert unfinished(corpus.tables.folder) == []
     assert left(root) == []
 
 
@@ -548,7 +565,7 @@ def test_what_was_left_is_told_and_the_next_erasure_proves_again(corpus: Corpus,
 KILLED = """
 import os, signal, sys
 from headwater.corpus import open_corpus
-from headwater.erase import erase, erasing, swap, history
+from headwater.erase import erase, erasing, swap, targets
 from headwater.index import files
 
 folder, where, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -563,7 +580,7 @@ def deadly(function):
         return function(*arguments, **options)
     return call
 
-owner = {"redact": corpus.engine, "rewrite": swap, "replace_folder": swap, "remove_tree": swap, "forget": erasing,
+owner = {"redact": corpus.engine, "rewrite": swap, "replace_folder": targets, "remove_tree": targets, "forget": erasing,
          "set_table_versions": corpus.ledger, "forget_answers": corpus.ledger, "record_erasure": corpus.ledger,
          "look_for": erasing}[where]
 setattr(owner, where, deadly(getattr(owner, where)))
@@ -581,7 +598,7 @@ KILLS = [
             ("rewrite", 3),
             ("replace_folder", 6),
             ("set_table_versions", 0),
-            ("remove_tree", 4),
+            ("remove_tree", 16),  # the third of the tables whose place was taken
             ("forget", 0),
             ("forget_answers", 0),
             ("look_for", 0),

@@ -18,6 +18,7 @@ from headwater.index.fusion import rank, reciprocal_rank_fusion
 from tests.release_engines import (
     DIMENSIONS,
     ENGINES,
+    OVER_THE_WIRE,
     QUIET,
     SHARED,
     SPEC,
@@ -34,9 +35,9 @@ from tests.release_engines import (
 pytestmark = QUIET
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=sorted(OVER_THE_WIRE))
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReleaseEngine]:
-    engine = ENGINES[request.param](tmp_path / "index")
+    engine = OVER_THE_WIRE[request.param](tmp_path / "index")
     yield engine
     clean_up(engine)
 

@@ -27,21 +27,12 @@ from headwater.ledger.schema import HEAD, UtcDateTime, metadata
 from headwater.reports import GateCheck
 from headwater.types import Answer, Citation, Passage, Principal, Sentence
 
-POSTGRES = os.environ.get("HEADWATER_TEST_POSTGRES_URL")
-"""An empty PostgreSQL database to run these tests on too."""
 
-
-@pytest.fixture(params=["sqlite", "postgres"] if POSTGRES else ["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path):
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/home/ledger.db"
-        return
-    engine = create_engine(POSTGRES)
-    with engine.begin() as connection:
-        metadata.drop_all(connection)
-        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
-    engine.dispose()
-    yield POSTGRES
+        return f"sqlite:///{tmp_path}/home/ledger.db"
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture

@@ -351,7 +351,11 @@ def test_alerts_ask_for_metrics_that_there_are(names: set[str]) -> None:
     assert len({rule["alert"] for rule in rules}) == len(rules) >= 8
     for rule in rules:
         assert names_in(rule["expr"]) and names_in(rule["expr"]) <= names, rule["alert"]
-        assert rule["for"] and rule["labels"]["severity"] and rule["annotations"].keys() == {"summary", "description"}
+        assert (
+            rule["for"]
+            and rule["labels"]["severity"]
+            and rule["annotations"].keys() == {"summary", "description", "runbook"}
+        )
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus")

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from headwater.errors import HeadwaterError
-from headwater.pool import WorkerFailure, WorkerPool, usable_cpus
+from headwater.pool import WorkerFailure, WorkerPool, drop_spares, usable_cpus
 
 HERE = Path(__file__).parent
 
@@ -281,3 +281,16 @@ def test_a_busy_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 def test_the_default_number_of_workers_follows_the_usable_cpus() -> None:
     assert WorkerPool("headwater.pool:usable_cpus").workers == min(usable_cpus(), 8)
+
+
+def test_a_worker_left_ready_knows_no_other_credentials_than_are_set_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key() -> object:
+        with WorkerPool(f"{__name__}:environment", workers=1, spare=True) as pool:
+            return dict(pool.map(["AWS_ACCESS_KEY_ID"]))[0]
+
+    try:
+        for name in ("first", "second", "second"):
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", name)
+            assert key() == name
+    finally:
+        drop_spares()

@@ -1,4 +1,4 @@
-"""The whole line on the server engine, with qdrant-client's in-memory mode or a server (``QDRANT_URL``) behind it."""
+"""The whole line on the server engine, with qdrant-client's in-memory mode or a server (``HEADWATER_TEST_QDRANT_URL``) behind it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUESTION = "How often is the weir greased?"
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Corpus]:
     for name in ("HEADWATER_PROJECT", "HEADWATER_HOME", "HEADWATER_LEDGER_URL"):
         monkeypatch.delenv(name, raising=False)
-    url = os.environ.get("QDRANT_URL")
+    url = os.environ.get("HEADWATER_TEST_QDRANT_URL")
     client = QdrantClient(":memory:") if url is None else None
     with open_corpus(station_corpus.make(tmp_path)) as corpus:
         name = f"stations-{uuid.uuid4().hex[:8]}"

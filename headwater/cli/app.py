@@ -13,12 +13,16 @@ from headwater import __version__
 from headwater.cli import (
     answers,
     audit,
+    backup,
+    costs,
     doctor,
     evaluate,
     feedback,
     inspect,
     keys,
+    ledger,
     mcp,
+    plan,
     project,
     prompts,
     quality,
@@ -28,6 +32,7 @@ from headwater.cli import (
     requeue,
     reveal,
     serve,
+    snapshots,
     up,
 )
 from headwater.cli.output import print_error
@@ -79,8 +84,10 @@ corpus.command("add")(project.add)
 
 app.command()(project.init)
 app.add_typer(corpus, name="corpus")
+app.command()(plan.plan)
 app.command()(reindex.reindex)
 app.command()(inspect.status)
+app.command()(costs.costs)
 app.command()(query.ask)
 app.command()(query.search)
 app.command()(answers.answers)
@@ -98,7 +105,12 @@ app.command()(releases.gc)
 app.command()(evaluate.evaluate)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(keys.app, name="keys")
+app.add_typer(ledger.app, name="ledger")
 app.command()(audit.audit)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(backup.rebuild)
+app.add_typer(snapshots.app, name="snapshots")
 app.command()(serve.serve)
 app.command()(mcp.mcp)
 app.command()(up.up)

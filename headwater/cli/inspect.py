@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from headwater.cli.costs import summary
 from headwater.cli.options import AsJson, CorpusName
 from headwater.cli.output import print_json, print_table, say, size
 
@@ -21,6 +22,7 @@ def status(name: CorpusName, as_json: AsJson = False) -> None:
 
     with open_corpus(name) as corpus:
         found = corpus.status()
+        costs = corpus.ledger.costs(corpus.name, runs=1)
     if as_json:
         print_json(found)
         return
@@ -32,6 +34,8 @@ def status(name: CorpusName, as_json: AsJson = False) -> None:
     if found.candidate is not None:
         say(f"Release {found.candidate} is not live; see: headwater releases {name}")
     say(accounts(found.listed, found.states))
+    if costs:
+        say(f"Last reindex: {_when(costs[0].at)}, {sum(c.seconds for c in costs):,.1f} s, {summary(costs)}")
 
 
 def receipts(

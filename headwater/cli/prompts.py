@@ -104,7 +104,7 @@ def add(
 @app.command()
 def label(
     name: Name,
-    version: Annotated[int, typer.Argument(metavar="VERSION")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version that the label points to.")],
     label: Annotated[str, typer.Argument(metavar="LABEL", help="live is what is served; candidate or any other.")],
     reason: Reason = "",
 ) -> None:

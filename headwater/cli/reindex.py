@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headwater.cli.costs import summary
 from headwater.cli.options import AsJson, CorpusName
 from headwater.cli.output import print_error, print_json, print_table, say, size
 from headwater.errors import GateError
@@ -137,6 +138,7 @@ def _print(name: str, report: ReindexReport, peak: int, *, published: bool) -> N
     if trouble:
         say(f"Receipts could not be written beside the documents: {trouble}")
     say(f"{report.seconds:,.1f} s, peak memory of all processes {size(peak)}")
+    say(summary([stage.cost for stage in report.stages if stage.cost is not None]))
 
 
 def print_checks(checks: list[GateCheck]) -> None:

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from headwater.lake_folder import LakeFile
 
 _ROWS = 1024
 """Rows read at a time: bounds memory."""
 
 
-def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def batches(file: LakeFile, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the record batches of a Parquet (or Arrow) file, or some columns of them; ArrowInvalid for another file."""
+    if file.suffix == ".arrow":
+        with pa.memory_map(str(file)) if isinstance(file, Path) else pa.BufferReader(file.read_bytes()) as source:
+            arrow = pa.ipc.open_file(source)
+            yield from (_plain(arrow.get_batch(index)) for index in range(arrow.num_record_batches))
+        return
+    with parquet_file(file) as parquet:
+        yield from map(_plain, parquet.iter_batches(_ROWS, columns=columns))
+
+
+@contextmanager
+def parquet_file(file: LakeFile) -> Iterator[Any]:
+    """Open a Parquet file; one of a bucket is in memory while it is open. ArrowInvalid for another file."""
     import pyarrow.parquet as pq
 
-    if path.suffix == ".arrow":
-        with pa.memory_map(str(path)) as source:
-            file = pa.ipc.open_file(source)
-            yield from (_plain(file.get_batch(index)) for index in range(file.num_record_batches))
-        return
-    with pq.ParquetFile(path) as parquet:
-        yield from map(_plain, parquet.iter_batches(_ROWS, columns=columns))
+    source = file if isinstance(file, Path) else pa.BufferReader(file.read_bytes())
+    with pq.ParquetFile(source) as parquet:
+        yield parquet
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

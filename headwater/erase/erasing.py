@@ -6,7 +6,8 @@ what is stored (lake, cache, answers), then the proof and the receipt.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ from headwater.erase.vectors import forget_unused_vectors
 from headwater.erase.verify import look_for, points_held
 from headwater.errors import NotFoundError, SourceError
 from headwater.hashing import digest, document_id
+from headwater.index.server import ServerEngine
+from headwater.lake_owner import check_owner
+from headwater.lake_versions import delete_old_versions, old_versions
 from headwater.lease import Lease, corpus_lease
 from headwater.reports import NoProgress, Progress
 from headwater.source.attachments import SEPARATOR
@@ -57,22 +61,24 @@ def erase(
 
 def _erase(corpus: Corpus, key: str, doc_id: str, reason: str, told: Progress) -> ErasureReceipt:
     with _lease(corpus) as lease:
+        old_versions(corpus.tables.folder)  # a bucket that keeps them and does not say so is an error before all else
         _finish(corpus, lease, told)
-        before = [plan for plan in unfinished(corpus.tables.path) if plan.doc_id == doc_id]
+        before = [plan for plan in unfinished(corpus.tables.folder) if plan.doc_id == doc_id]
         traces = collect(corpus.tables, doc_id)
         points = points_held(corpus, sorted(traces.chunk_ids))
+        _delete_snapshots(corpus)  # a document that is nowhere else may be in one
         if not before and traces.only_tombstones and not any(points.values()):
             return _receipt_of(corpus, key)
         plan = _plan(corpus, key, reason, traces, points)
         if before:
             plan.continues(before[0])
-        plan.save(corpus.tables.path)
+        plan.save(corpus.tables.folder)
         return _carry_out(corpus, plan, lease, told)
 
 
 def recover(corpus: Corpus) -> list[ErasureReceipt]:
     """Finish the erasures that were interrupted; to be called before anything else is written. Nothing to do is cheap."""
-    if all(plan.step == "unproven" for plan in unfinished(corpus.tables.path)):
+    if all(plan.step == "unproven" for plan in unfinished(corpus.tables.folder)):
         return []
     with _lease(corpus) as lease:
         return _finish(corpus, lease, NoProgress())
@@ -83,12 +89,15 @@ def verify_erasure(corpus: Corpus, probes: Probes) -> Verification:
     return look_for(corpus, probes)
 
 
-def _lease(corpus: Corpus) -> AbstractContextManager[Lease]:
-    return corpus_lease(corpus.ledger, corpus.name, corpus.project.lake_path(corpus.name) / ".lock")
+@contextmanager
+def _lease(corpus: Corpus) -> Iterator[Lease]:
+    with corpus_lease(corpus.ledger, corpus.name, corpus.project.lake_path(corpus.name) / ".lock") as lease:
+        check_owner(corpus.tables.folder, corpus.project)
+        yield lease
 
 
 def _finish(corpus: Corpus, lease: Lease, progress: Progress) -> list[ErasureReceipt]:
-    plans = [plan for plan in unfinished(corpus.tables.path) if plan.step != "unproven"]
+    plans = [plan for plan in unfinished(corpus.tables.folder) if plan.step != "unproven"]
     return [_carry_out(corpus, plan, lease, progress) for plan in plans]
 
 
@@ -111,7 +120,7 @@ def _plan(corpus: Corpus, key: str, reason: str, traces: Traces, points: dict[in
         traces.vectors,
         chunk_ids=traces.chunk_ids,
         hashes=hashes,
-        lake=tables.path,
+        lake=tables.folder,
         attached=traces.attached,
     )
     return Plan(
@@ -153,7 +162,7 @@ def _is_still_attached(corpus: Corpus, key: str) -> bool | None:
 
 
 def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> ErasureReceipt:
-    lake = corpus.tables.path
+    lake = corpus.tables.folder
     progress.start(STAGE, _STEPS)
     if plan.step == "planned":
         _record(corpus, plan, {"reason": plan.reason, "unfinished": True})
@@ -173,6 +182,7 @@ def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> 
     progress.advance(STAGE, 1)
     plan.step = "removed"
     plan.save(lake)  # with the counts
+    delete_old_versions(lake)
     receipt = _receipt(corpus, plan, look_for(corpus, plan.probes))
     progress.advance(STAGE, 1)
     _record(corpus, plan, receipt.as_json())
@@ -180,7 +190,8 @@ def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> 
         plan.step = "unproven"
         plan.save(lake)
     else:
-        plan_file(lake, plan.doc_id).unlink()
+        lake.delete([plan_file(plan.doc_id)])
+        delete_old_versions(lake)  # the plan's own, which hold pieces of the text
     corpus.refresh()
     progress.advance(STAGE, 1)
     return receipt
@@ -193,6 +204,7 @@ def _forget_points(corpus: Corpus, plan: Plan, lease: Lease) -> None:
             corpus.engine.drop(info.number)
             reason = "The run that built it did not finish."
             corpus.ledger.set_state(corpus.name, info.number, "dropped", reason=reason, lease=lease.token)
+    _delete_snapshots(corpus)  # also those that were taken after an erasure that is finished here began
     known = {info.number for info in corpus.releases()}
     for release in corpus.engine.releases():
         lease.check()
@@ -205,6 +217,12 @@ def _forget_points(corpus: Corpus, plan: Plan, lease: Lease) -> None:
             if release in known:
                 corpus.ledger.note_redaction(corpus.name, release, redacted=True)
     corpus.ledger.touch(corpus.name)
+
+
+def _delete_snapshots(corpus: Corpus) -> None:
+    """Delete what a server keeps beside its collections: each snapshot holds every document of its time."""
+    if isinstance(corpus.engine, ServerEngine):
+        corpus.engine.delete_snapshots()
 
 
 def _record(corpus: Corpus, plan: Plan, receipt: dict[str, object]) -> None:

@@ -1,7 +1,7 @@
 """Taking documents out of a Delta table's history.
 
 A Delta table is data files and a log that says which of them a version has. A new table is built beside the old one,
-with the versions that are kept as its versions 0, 1, 2 ...: a data file without rows of the document is linked, one
+with the versions that are kept as its versions 0, 1, 2 ...: a data file without rows of the document is kept, one
 with rows is written anew without them, and the log is written afresh (the old one keeps the first characters of strings
 as statistics). So a version has exactly the rows that it had, less the document's, and costs what it cost.
 
@@ -12,8 +12,6 @@ The log is written by hand because no library commits a chosen set of files; its
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 import uuid
 from collections.abc import Collection, Iterable
@@ -24,11 +22,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from headwater.erase import arrays
+from headwater.erase.targets import LocalTarget, Target, data_file
 from headwater.errors import LakeError
-from headwater.index.files import remove_tree, sync_tree
-from headwater.lake import CONFIGURATION, Table
-
-_LOG = "_delta_log"
+from headwater.lake import CONFIGURATION, Table, open_table
+from headwater.lake_folder import LakeFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +35,33 @@ class _File:
     size: int
 
 
-def rewrite(table: Table, doc_ids: Collection[str], keep: Iterable[int], target: Path) -> dict[int, int]:
-    """Write ``table`` without the rows of the documents to ``target``; return old version -> new version.
+def rewrite(table: Table, doc_ids: Collection[str], keep: Iterable[int], place: Path | Target) -> dict[int, int]:
+    """Write ``table`` without the rows of the documents to ``place``; return old version -> new version.
 
-    The newest version and those in ``keep`` are kept. Durable when it returns; what was at ``target`` is replaced.
+    The newest version and those in ``keep`` are kept. Durable when it returns; what was at ``place`` is replaced.
     Raises LakeError for a table that this can't be done with.
     """
-    from deltalake import DeltaTable
-
     newest = table.version()
     if newest is None:
-        raise LakeError(f"Table {table.path} was never written.")
-    remove_tree(target)
-    (target / _LOG).mkdir(parents=True)
+        raise LakeError(f"Table {table.folder.uri} was never written.")
+    target = LocalTarget(place) if isinstance(place, Path) else place
+    target.clear()
     written: dict[str, _File | None] = {}
     before: dict[str, _File] = {}
     schema = ""
     versions = sorted({*keep, newest})
     for number, version in enumerate(versions):
         try:
-            state = DeltaTable(str(table.path), version=version)
-            sources = [table.path / Path(uri).name for uri in state.file_uris()]
+            state = open_table(table.folder, version)
+            sources = [data_file(table.folder, uri.rpartition("/")[2]) for uri in state.file_uris()]
         except Exception as error:
-            raise LakeError(f"Version {version} of table {table.path}, which a release needs, is gone.") from error
+            raise LakeError(
+                f"Version {version} of table {table.folder.uri}, which a release needs, is gone."
+            ) from error
         protocol = state.protocol()
         if protocol.min_reader_version != 1:
             raise LakeError(
-                f"Table {table.path} was changed by a program that uses newer Delta features (reader version "
+                f"Table {table.folder.uri} was changed by a program that uses newer Delta features (reader version "
                 f"{protocol.min_reader_version}); its history can't be rewritten. Reindex into a new lake instead."
             )
         files: dict[str, _File] = {}
@@ -84,15 +81,15 @@ def rewrite(table: Table, doc_ids: Collection[str], keep: Iterable[int], target:
         actions += [{"add": _add(files[name])} for name in files if name not in before]
         _commit(target, number, actions)
         before = files
-    sync_tree(target)
+    target.seal()
     return {version: number for number, version in enumerate(versions)}
 
 
-def _without(source: Path, doc_ids: Collection[str], target: Path) -> _File | None:
+def _without(source: LakeFile, doc_ids: Collection[str], target: Target) -> _File | None:
     """Put a data file without the documents' rows into ``target``; None when no row is left."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(source) as parquet:
+    with arrays.parquet_file(source) as parquet:
         rows = parquet.metadata.num_rows
         codec = parquet.metadata.row_group(0).column(0).compression if parquet.metadata.num_row_groups else "SNAPPY"
         schema = arrays.plain_schema(parquet.schema_arrow)
@@ -100,23 +97,18 @@ def _without(source: Path, doc_ids: Collection[str], target: Path) -> _File | No
     if owned == rows:
         return None
     if not owned:
-        _link(source, target / source.name)
-        return _File(source.name, rows, source.stat().st_size)
+        target.keep(source)
+        return _File(source.name, rows, source.stat().st_size if isinstance(source, Path) else source.size)
     # A new name: no reader may take it for the file that it replaces.
-    path = target / f"part-00000-{uuid.uuid4()}-c000.parquet"
-    with pq.ParquetWriter(path, schema, compression=codec) as writer:
-        for batch in arrays.batches(source):
-            left = batch.filter(pc.invert(arrays.of_documents(batch, doc_ids)))
-            if left.num_rows:
-                writer.write_batch(left)
-    return _File(path.name, rows - owned, path.stat().st_size)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
+    name = f"part-00000-{uuid.uuid4()}-c000.parquet"
+    with target.add(name) as sink:
+        with pq.ParquetWriter(sink, schema, compression=codec) as writer:
+            for batch in arrays.batches(source):
+                left = batch.filter(pc.invert(arrays.of_documents(batch, doc_ids)))
+                if left.num_rows:
+                    writer.write_batch(left)
+        size = sink.tell()
+    return _File(name, rows - owned, size)
 
 
 def _metadata(schema: str) -> dict[str, Any]:
@@ -152,10 +144,10 @@ def _remove(file: _File) -> dict[str, Any]:
     }
 
 
-def _commit(target: Path, version: int, actions: list[dict[str, Any]]) -> None:
+def _commit(target: Target, version: int, actions: list[dict[str, Any]]) -> None:
     info = {"commitInfo": {"timestamp": _now(), "operation": "WRITE", "operationParameters": {"mode": "Append"}}}
     lines = "".join(json.dumps(action) + "\n" for action in [info, *actions])
-    (target / _LOG / f"{version:020}.json").write_text(lines)
+    target.commit(f"{version:020}.json", lines)
 
 
 def _now() -> int:

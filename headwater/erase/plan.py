@@ -1,19 +1,19 @@
 """What an erasure under way remembers, so that it is finished whenever it is interrupted.
 
 The plan is a file beside the lake's tables. It holds pieces of the document's text (what to look for in the end), so it
-is readable by its owner alone and goes with the last step.
+is readable by its owner alone (in a bucket: by whom the bucket's policy says) and goes with the last step.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from headwater.erase.probes import Probes
+from headwater.lake_folder import LakeFolder
 
 FOLDER = ".erase"
 
@@ -53,17 +53,9 @@ class Plan:
         """The ids of all documents that are erased."""
         return [self.doc_id, *self.attached]
 
-    def save(self, lake: Path) -> None:
+    def save(self, lake: LakeFolder) -> None:
         """Write the plan durably, in one step."""
-        path = plan_file(lake, self.doc_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as sink:
-            json.dump(asdict(self), sink)
-            sink.flush()
-            os.fsync(sink.fileno())
-        draft.replace(path)
+        lake.write(plan_file(self.doc_id), json.dumps(asdict(self)).encode())
 
     def continues(self, before: Plan) -> None:
         """Take over what an earlier plan for the same document, whose proof failed, had found and removed."""
@@ -84,17 +76,18 @@ class Plan:
         return datetime.fromisoformat(moment) if moment else None
 
 
-def plan_file(lake: Path, doc_id: str) -> Path:
-    """Return where the plan of an erasure is."""
-    return lake / FOLDER / f"{doc_id}.json"
+def plan_file(doc_id: str) -> str:
+    """Return the name of an erasure's plan in the lake."""
+    return f"{FOLDER}/{doc_id}.json"
 
 
-def load(path: Path) -> Plan:
-    """Return the plan in a file."""
-    values = json.loads(path.read_text())
+def load(data: bytes) -> Plan:
+    """Return the plan that a file holds."""
+    values = json.loads(data)
     return Plan(**{**values, "probes": Probes(**values["probes"])})
 
 
-def unfinished(lake: Path) -> list[Plan]:
+def unfinished(lake: LakeFolder) -> list[Plan]:
     """Return the plans of all erasures that are under way, or whose proof failed."""
-    return [load(path) for path in sorted((lake / FOLDER).glob("*.json"))]
+    names = (PurePosixPath(name) for name in lake.names(FOLDER))
+    return [load(lake.read(str(name))) for name in names if name.suffix == ".json"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.erase import arrays
-from headwater.erase.search import Finder, files_under
+from headwater.erase.search import Finder
+from headwater.lake_folder import LakeFolder
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def choose(
     *,
     chunk_ids: Iterable[str],
     hashes: Iterable[str],
-    lake: Path,
+    lake: LakeFolder,
     attached: Collection[str] = (),
 ) -> Probes:
     """Return probes from a document's texts and vectors, none of which another document's rows in ``lake`` have.
@@ -129,14 +129,14 @@ def spread(pieces: Sequence[T]) -> list[T]:
     return list(pieces[:: max(1, -(-len(pieces) // _LIMIT))])
 
 
-def _elsewhere(finder: Finder, lake: Path, doc_ids: Collection[str]) -> set[str]:
+def _elsewhere(finder: Finder, lake: LakeFolder, doc_ids: Collection[str]) -> set[str]:
     """Return the pieces that rows of other documents have, in any version of any table."""
     found: set[str] = set()
-    for path in files_under([lake]):
-        if path.suffix != ".parquet" or "_delta_log" in path.parts:
+    for file in lake.files():
+        if file.suffix != ".parquet" or "_delta_log" in file.parts:
             continue
         try:
-            for batch in arrays.batches(path):
+            for batch in arrays.batches(file):
                 others = batch.filter(pc.invert(arrays.of_documents(batch, doc_ids)))
                 for column in others.columns:
                     found |= finder.in_array(column)

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from headwater.erase import arrays
+from headwater.lake_folder import LakeFile
 
 _BLOCK_BYTES = 2**20
 _COLUMNAR = (".parquet", ".arrow")
@@ -57,16 +58,16 @@ class Finder:
         """Return the pieces found in raw bytes."""
         return {self._forms[hit] for hit in _search(pl.Series([_latin(block)]), list(self._forms))}
 
-    def in_file(self, path: Path) -> tuple[set[str], int]:
+    def in_file(self, file: LakeFile) -> tuple[set[str], int]:
         """Return the pieces found in a file, and how many bytes of it are not empty."""
         found: set[str] = set()
         size = 0
-        for block, new in _blocks(path, self._overlap):
+        for block, new in _blocks(file, self._overlap):
             size += new
             found |= self.in_bytes(block)
-        if path.suffix in _COLUMNAR:
+        if file.suffix in _COLUMNAR:
             try:
-                for batch in arrays.batches(path):
+                for batch in arrays.batches(file):
                     for column in batch.columns:
                         found |= self.in_array(column)
             except pa.ArrowInvalid:  # half a file, left by a killed writer: its bytes were searched
@@ -83,11 +84,11 @@ def files_under(folders: Iterable[Path]) -> Iterator[Path]:
             yield from sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _blocks(path: Path, overlap: int) -> Iterator[tuple[bytes, int]]:
+def _blocks(file: LakeFile, overlap: int) -> Iterator[tuple[bytes, int]]:
     """Yield what is in the file between its holes, by blocks that overlap, and how many of the bytes are new."""
     tail = b""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as source:
+        with file.open("rb") as raw, gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else raw as source:
             while block := source.read(_BLOCK_BYTES):
                 joined = tail + block
                 tail = joined[-overlap:] if overlap else b""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.erase.history import rewrite
-from headwater.erase.plan import FOLDER, Plan
+from headwater.erase.plan import Plan
+from headwater.erase.targets import clear_old, clear_targets, install, target
 from headwater.erase.traces import erasable
-from headwater.index.files import remove_tree, replace_folder
+from headwater.index.files import remove_tree
+from headwater.lake_versions import delete_old_versions
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
@@ -21,7 +22,7 @@ def rewrite_lake(corpus: Corpus, plan: Plan, lease: Lease) -> None:
     Killed before all tables are written anew, nothing has changed; killed later, the rest is done by the next call.
     A reader in another process may for a moment miss a table or find another version: it has to try again.
     """
-    lake = corpus.tables.path
+    lake = corpus.tables.folder
     if plan.step == "planned":
         _write_anew(corpus, plan)
         lease.check()
@@ -29,11 +30,8 @@ def rewrite_lake(corpus: Corpus, plan: Plan, lease: Lease) -> None:
         plan.save(lake)
     if plan.step == "swapping":
         for name in plan.versions:
-            old, new = lake / FOLDER / f"{name}.old", lake / FOLDER / f"{name}.new"
-            if new.exists():
-                if (lake / name).exists():
-                    replace_folder(lake / name, old)
-                replace_folder(new, lake / name)
+            lease.check()
+            install(lake, name)
         corpus.ledger.set_table_versions(
             corpus.name,
             {int(release): versions for release, versions in plan.releases.items()},
@@ -42,15 +40,14 @@ def rewrite_lake(corpus: Corpus, plan: Plan, lease: Lease) -> None:
         )
         plan.step = "swapped"
         plan.save(lake)
-    for leftover in (lake / FOLDER).glob("*.old"):
-        remove_tree(leftover)
-    remove_tree(lake / ".spool")  # what a killed writer was about to commit
+    clear_old(lake)
+    delete_old_versions(lake)
+    remove_tree(corpus.tables.chunks.folder.spool)  # what a killed writer was about to commit
 
 
 def _write_anew(corpus: Corpus, plan: Plan) -> None:
-    lake: Path = corpus.tables.path
-    for leftover in (lake / FOLDER).glob("*.new"):
-        remove_tree(leftover)
+    lake = corpus.tables.folder
+    clear_targets(lake)
     kept = [info for info in corpus.releases() if info.state != "dropped"]
     plan.versions = {}
     plan.releases = {str(info.number): {} for info in kept}
@@ -60,7 +57,7 @@ def _write_anew(corpus: Corpus, plan: Plan) -> None:
         objects = table.name == corpus.tables.source_objects.name
         if objects:
             pinned |= {info.readers_version for info in kept if info.readers_version is not None}
-        moved = rewrite(table, plan.owners, pinned, lake / FOLDER / f"{table.name}.new")
+        moved = rewrite(table, plan.owners, pinned, target(lake, table.name))
         plan.versions[table.name] = len(moved)
         for info in kept:
             if table.name in info.table_versions:

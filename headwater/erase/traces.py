@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import pyarrow as pa
 from headwater.erase import arrays
 from headwater.hashing import digest
 from headwater.lake import Table
+from headwater.lake_folder import TABLE_LOG, LakeFile
 
 if TYPE_CHECKING:
     from headwater.tables import Tables
@@ -126,8 +126,8 @@ def _attached(objects: Table, doc_id: str) -> dict[str, str]:
     return found
 
 
-def _data_files(table: Table) -> list[Path]:
-    return sorted(path for path in table.path.rglob("*.parquet") if path.parent.name != "_delta_log")
+def _data_files(table: Table) -> list[LakeFile]:
+    return [file for file in table.folder.files() if file.suffix == ".parquet" and TABLE_LOG not in file.parts]
 
 
 def _rows(table: Table, doc_ids: Collection[str]) -> list[dict[str, Any]]:

@@ -6,14 +6,18 @@ vectors behind, and nothing could name them: so what stays is told by what the l
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 
 from headwater.embedding.cache import keep_only
 from headwater.erase import arrays
 from headwater.hashing import digest
+from headwater.index.files import remove_tree
+from headwater.lake_folder import TABLE_LOG, LakeFile, LocalFolder
+from headwater.ledger import Ledger
 from headwater.project import Project
+
+_FOLLOWED = ".erasures"
+"""Beside the caches: a digest of the erasures that they have followed."""
 
 
 def forget_unused_vectors(project: Project) -> int:
@@ -23,12 +27,36 @@ def forget_unused_vectors(project: Project) -> int:
     race is computed again.
     """
     wanted: set[str] = set()
-    for file in project.home.glob("lake/*/chunks/*.parquet"):
-        wanted |= _hashes(file)
+    lakes = project.lakes()
+    for corpus in lakes.children():
+        for file in lakes.child(corpus).child("chunks").files():
+            if file.suffix == ".parquet" and TABLE_LOG not in file.parts:
+                wanted |= _hashes(file)
     return keep_only(project.cache_path() / "embeddings", wanted)
 
 
-def _hashes(file: Path) -> set[str]:
+def follow_erasures(project: Project, ledger: Ledger) -> int:
+    """Forget on this machine what erasures on others removed from a lake in a bucket; return how many vectors went.
+
+    A machine's cache is its own, so an erasure reaches that of the machine it ran on; the others do so before they next
+    use theirs. Nothing to do for a lake on this machine, or when nothing was erased since the last call.
+    """
+    if isinstance(project.lakes(), LocalFolder):
+        return 0
+    records = (record for name in project.corpus_names() for record in ledger.erasures(name))
+    finished = sorted(f"{record.id} {record.erased_at}" for record in records if "verified" in record.receipt)
+    mark, file = digest(*finished), project.cache_path() / "embeddings" / _FOLLOWED
+    if not finished or (file.exists() and file.read_text() == mark):
+        return 0
+    forgotten = forget_unused_vectors(project)
+    for name in project.corpus_names():
+        remove_tree(project.lake(name).child("chunks").spool)  # what a killed writer was about to commit
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(mark)
+    return forgotten
+
+
+def _hashes(file: LakeFile) -> set[str]:
     try:
         batches = list(arrays.batches(file, ["embedded"]))
     except pa.ArrowInvalid:  # half a file, left by a killed writer

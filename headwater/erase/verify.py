@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from headwater.erase.plan import plan_file
 from headwater.erase.probes import Probes, spread
 from headwater.erase.records import Verification
 from headwater.erase.search import Finder, files_under
+from headwater.lake_folder import LakeFile, LocalFolder
+from headwater.lake_versions import old_versions
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
@@ -24,21 +27,28 @@ def look_for(corpus: Corpus, probes: Probes) -> Verification:
     texts, data = [*probes.long, *probes.short, *ids], probes.data()
     places: list[str] = []
     found = files = size = 0
-    searched = (
-        ([corpus.tables.path], Finder(texts, data)),
-        ([project.index_path(corpus.name)], Finder([*texts, probes.doc_id, *probes.attached], data)),
-        ([project.cache_path() / "embeddings"], Finder([*probes.long, *hashes], data)),
-        (corpus.ledger.files(), Finder(probes.long)),
+    tables = corpus.tables
+    # What a killed writer was about to commit lies on this machine, in the lake's own folder if that is here.
+    spool = [] if isinstance(tables.folder, LocalFolder) else [tables.chunks.folder.spool]
+    searched: tuple[tuple[Iterable[LakeFile], Finder], ...] = (
+        (tables.folder.files(), Finder(texts, data)),
+        (files_under(spool), Finder(texts, data)),
+        (files_under([project.index_path(corpus.name)]), Finder([*texts, probes.doc_id, *probes.attached], data)),
+        (files_under([project.cache_path() / "embeddings"]), Finder([*probes.long, *hashes], data)),
+        (files_under(corpus.ledger.files()), Finder(probes.long)),
     )
-    own = plan_file(corpus.tables.path, probes.doc_id)
-    for folders, finder in searched:
-        for path in files_under(folders):
-            if path == own:
+    own = plan_file(probes.doc_id)
+    for there, finder in searched:
+        for file in there:
+            if str(file).endswith(own):
                 continue
-            hits, length = finder.in_file(path)
+            hits, length = finder.in_file(file)
             files, size, found = files + 1, size + length, found + len(hits)
             if hits:
-                places.append(_place(path, project.home))
+                places.append(_place(file, project.home))
+    if old := old_versions(tables.folder):
+        found += len(old)
+        places.append(f"{len(old)} old versions of objects in the lake's bucket")
     rows = Finder(probes.long)
     for table, values in corpus.ledger.texts():
         if hits := rows.in_texts(pl.Series(values, dtype=pl.String)):
@@ -61,5 +71,7 @@ def points_held(corpus: Corpus, chunk_ids: list[str]) -> dict[int, int]:
     return held
 
 
-def _place(path: Path, home: Path) -> str:
-    return str(path.relative_to(home)) if path.is_relative_to(home) else path.name
+def _place(file: LakeFile, home: Path) -> str:
+    if not isinstance(file, Path):
+        return str(file)
+    return str(file.relative_to(home)) if file.is_relative_to(home) else file.name

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from headwater.index import visibility
 from headwater.index.connection import Connection
 from headwater.index.contract import INDEXED, IndexSpec
+from headwater.index.layout import changes, creation
 from headwater.index.points import PointRow
-from headwater.index.request import DENSE, EXACT_POINTS, HNSW_EF_CONSTRUCT, HNSW_M, SPARSE
+from headwater.index.request import DENSE, SPARSE
 from headwater.index.visibility import ALIVE, BORN, DIED, STATE
+from headwater.policies import IndexPolicy
 
 if TYPE_CHECKING:
     from qdrant_client.models import Condition, Filter, PointStruct, Record
@@ -39,36 +41,18 @@ def point_id(chunk_id: str, born: int) -> str:
 class PointCollection:
     """Writes to one collection; ``state`` is always the one being built, which sees what is alive."""
 
-    def __init__(self, connection: Connection, name: str, spec: IndexSpec) -> None:
+    def __init__(self, connection: Connection, name: str, spec: IndexSpec, policy: IndexPolicy = IndexPolicy()) -> None:
         self.name = name
         self.spec = spec
+        self._policy = policy
         self._connection = connection
 
     def create(self) -> None:
         """Make the collection if there is none, with an index for every field that a filter uses."""
-        from qdrant_client.models import (
-            Distance,
-            HnswConfigDiff,
-            IntegerIndexParams,
-            KeywordIndexParams,
-            Modifier,
-            OptimizersConfigDiff,
-            SparseVectorParams,
-            UuidIndexParams,
-            VectorParams,
-        )
+        from qdrant_client.models import IntegerIndexParams, KeywordIndexParams, UuidIndexParams
 
         if not self._call("collection_exists"):
-            self._call(
-                "create_collection",
-                vectors_config={DENSE: VectorParams(size=self.spec.dimensions, distance=Distance.DOT)},
-                sparse_vectors_config={SPARSE: SparseVectorParams(modifier=Modifier.IDF)},
-                hnsw_config=HnswConfigDiff(m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT),
-                # In KiB of vectors: as in the embedded engine, fewer points are compared one by one.
-                optimizers_config=OptimizersConfigDiff(
-                    indexing_threshold=max(1, EXACT_POINTS * self.spec.dimensions * 4 // 1024)
-                ),
-            )
+            self._call("create_collection", **creation(self._policy, self.spec.dimensions))
         number = IntegerIndexParams(type="integer", lookup=True, range=True)
         fields: dict[str, Any] = {BORN: number, DIED: number, STATE: number, "chunk_id": UuidIndexParams(type="uuid")}
         fields |= {
@@ -76,6 +60,12 @@ class PointCollection:
         }
         for field, schema in fields.items():
             self._call("create_payload_index", field, field_schema=schema, wait=True)
+
+    def adapt(self) -> None:
+        """Change what the policy has otherwise by now, where that needs no new collection."""
+        wanted = changes(self._policy, self._call("get_collection"))
+        if wanted:
+            self._call("update_collection", **wanted)
 
     def follow(self, parent: int | None, state: int) -> None:
         """Let ``state`` see what ``parent`` sees: end what is alive but was not seen, bear again what has ended since.
@@ -148,6 +138,11 @@ class PointCollection:
         """Write every point, markers too, to another collection."""
         for records in self.scroll(None, vectors=True):
             other._upsert([_point(str(record.id), record, record.payload or {}) for record in records])
+
+    def copy_seen(self, seen: int, other: PointCollection, state: int) -> None:
+        """Write the points that ``seen`` sees to another collection, as brought by its ``state``."""
+        for records in self.scroll(visibility.every(*visibility.seen_by(seen)), vectors=True):
+            other._upsert([_reborn(record, state) for record in records])
 
     def count(self, *conditions: Condition) -> int:
         """Return the exact number of points that match."""

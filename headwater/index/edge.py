@@ -130,6 +130,12 @@ class EdgeEngine:
             return []
         return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal())
 
+    def files(self, release: int) -> list[Path]:
+        """Return the files of a sealed release, less those of readers that are opening or closing it (hidden ones)."""
+        manifest = self._manifest(release)
+        shard = sorted(self._shard(release, manifest).rglob("*"))
+        return [self._sealed(release) / _MANIFEST, *(f for f in shard if f.is_file() and not f.name.startswith("."))]
+
     def drop(self, release: int) -> None:
         """Remove a release, sealed or half-built; whoever has it open keeps reading it until closed."""
         for folder in (self._sealed(release), self._partial(release)):

@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from headwater.hashing import digest
 from headwater.index.connection import Connection, MissingCollectionError
 from headwater.index.contract import IndexSpec
+from headwater.index.layout import Layout, copies
+from headwater.policies import IndexPolicy
 
 _POINT = 1
 
@@ -41,7 +43,11 @@ class Registry(BaseModel):
 
     next_state: int = 1
     collections: dict[str, IndexSpec] = {}
+    layouts: dict[str, Layout] = {}
+    """Of collections; one that has none here is of the default layout."""
     releases: dict[int, Sealed] = {}
+    withheld: set[int] = set()
+    """Those of ``releases`` that nobody may open: they are being put back, and may still have readers they lost."""
     building: Building | None = None
     published: int | None = None
     unswept: set[str] = set()
@@ -59,6 +65,18 @@ class Registry(BaseModel):
         if self.building is not None and self.building.collection == collection:
             kept.append(self.building.state)
         return sorted(kept)
+
+    def forget(self, collection: str) -> None:
+        """Take a collection and its releases out."""
+        self.collections.pop(collection, None)
+        self.layouts.pop(collection, None)
+        self.releases = {n: sealed for n, sealed in self.releases.items() if sealed.collection != collection}
+        for names in (self.unswept, self.remnants, self.purge, self.garbage):
+            names.discard(collection)
+
+    def layout(self, collection: str) -> Layout:
+        """Return how ``collection`` lies on the server."""
+        return self.layouts.get(collection, Layout())
 
     def take_state(self) -> int:
         """Return a number that was never used before."""
@@ -83,9 +101,10 @@ class Names:
 class RegistryStore:
     """Reads and replaces the registry of one corpus."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, policy: IndexPolicy = IndexPolicy()) -> None:
         self._connection = connection
         self._name = name
+        self._policy = policy
 
     def load(self) -> Registry:
         """Return the registry as it stands."""
@@ -110,4 +129,6 @@ class RegistryStore:
                 self._connection.call("upsert", self._name, [point], wait=True, ordering=WriteOrdering.STRONG)
                 return
             except MissingCollectionError:
-                self._connection.call("create_collection", self._name, vectors_config={})
+                self._connection.call(
+                    "create_collection", self._name, vectors_config={}, shard_number=1, **copies(self._policy)
+                )

@@ -4,7 +4,7 @@ A release is a *state* of a collection (see :mod:`headwater.index.visibility`), 
 going back costs nothing. Release numbers map to states in the registry, and a redaction is the next state under the
 old number: what a release is changes in one step, and other releases don't change at all.
 
-The server computes IDF per shard; collections are created with the server's default number of shards.
+The server computes IDF per shard, so with many shards and few points the BM25 weights of a term differ between them.
 
 Nothing is connected to before the first call. One writer at a time: the caller holds the lease of the corpus.
 """
@@ -21,10 +21,13 @@ from headwater.errors import NotFoundError, ReleaseError
 from headwater.index.collection import UPSERT_ROWS, PointCollection
 from headwater.index.connection import Connection, MissingCollectionError, connect_to
 from headwater.index.contract import REDACTED, IndexSpec
+from headwater.index.layout import layout_of
 from headwater.index.points import point_rows
 from headwater.index.registry import Building, Names, Registry, RegistryStore, Sealed
 from headwater.index.server_search import ServerSearcher
+from headwater.index.snapshots import Snapshot, SnapshotStore
 from headwater.index.visibility import seen_by
+from headwater.policies import IndexPolicy
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -33,16 +36,27 @@ if TYPE_CHECKING:
 class ServerEngine:
     """The releases of one corpus on a server. Implements :class:`headwater.index.contract.ReleaseEngine`.
 
-    ``server`` is the URL, or a function that returns a connected client. ``api_key`` goes with the URL.
+    ``server`` is the URL, or a function that returns a connected client. ``api_key`` and ``ca_file`` (a PEM file of the
+    authorities that vouch for the server) go with the URL.
     """
 
-    def __init__(self, server: str | Callable[[], QdrantClient], corpus: str, *, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        server: str | Callable[[], QdrantClient],
+        corpus: str,
+        *,
+        api_key: str | None = None,
+        ca_file: str | None = None,
+        policy: IndexPolicy = IndexPolicy(),
+    ) -> None:
         url = server if isinstance(server, str) else None
-        connect = server if not isinstance(server, str) else lambda: connect_to(server, api_key)
+        connect = server if not isinstance(server, str) else lambda: connect_to(server, api_key, ca_file, policy)
         self._connection = Connection(connect, f"Qdrant at {url}" if url else "Qdrant")
         self._owns_client = url is not None
         self._names = Names(corpus)
-        self._registry = RegistryStore(self._connection, self._names.registry)
+        self._policy = policy
+        self._registry = RegistryStore(self._connection, self._names.registry, policy)
+        self.snapshots = SnapshotStore(self._connection, self._names.registry, url, api_key)
 
     def close(self) -> None:
         """Close the connection, unless the caller made it; the next call connects again."""
@@ -52,10 +66,14 @@ class ServerEngine:
     def stage(self, release: int, parent: int | None, spec: IndexSpec) -> None:
         """Start ``release``; what was half-built before is undone. Costs nothing when ``parent`` is the newest state.
 
+        A changed policy is applied to the collection; where it asks for other shards or copies, the release gets a
+        collection of its own, to which the parent's points are copied.
+
         Raises ReleaseError if ``release`` is sealed or ``parent`` was made for another spec, NotFoundError if
         there is no such parent.
         """
         registry = self._registry.load()
+        self._give_up(registry)
         if release in registry.releases:
             raise ReleaseError(
                 f"release {release} on {self._connection.server} is sealed and can't be staged again; take the next "
@@ -68,7 +86,12 @@ class ServerEngine:
                 f"release {parent} holds vectors of {registry.collections[origin.collection]}, not of {spec}; "
                 f"stage release {release} without a parent"
             )
-        name = next((name for name, held in registry.collections.items() if held == spec), None)
+        fitting = (
+            name
+            for name, held in registry.collections.items()
+            if held == spec and registry.layout(name).serves(self._policy)
+        )
+        name = next(fitting, None)
         self._begin(registry, release, name or self._names.collection(spec, registry.next_state), spec, origin)
 
     def apply(self, release: int, upserts: Iterable[pa.RecordBatch], deletes: Iterable[Sequence[str]]) -> None:
@@ -92,7 +115,8 @@ class ServerEngine:
         """Open a sealed release for reading; a search raises ReleaseError once it was dropped or redacted."""
         registry = self._registry.load()
         sealed = self._sealed(registry, release)
-        return ServerSearcher(release, self._connection, sealed, registry.collections[sealed.collection])
+        spec = registry.collections[sealed.collection]
+        return ServerSearcher(release, self._connection, sealed, spec, self._policy)
 
     def publish(self, release: int) -> None:
         """Point the alias ``headwater-<corpus>`` at the release's collection, whose metadata say which state is live.
@@ -108,13 +132,15 @@ class ServerEngine:
 
     def releases(self) -> list[int]:
         """Return the numbers of all sealed releases, ascending."""
-        return sorted(self._registry.load().releases)
+        registry = self._registry.load()
+        return sorted(registry.releases.keys() - registry.withheld)
 
     def drop(self, release: int) -> None:
         """Remove a release, sealed or half-built, with the points that no other one sees."""
         registry = self._registry.load()
         sealed = registry.releases.pop(release, None)
         if sealed is not None:
+            registry.withheld.discard(release)
             registry.unswept.add(sealed.collection)
             if registry.published == release:
                 registry.published = None
@@ -126,13 +152,15 @@ class ServerEngine:
         """Make a new state of the release's content less ``forget``, and exchange the two; see the contract.
 
         Once no release holds a document that was forgotten, what is left of its collection is copied to a fresh one, and
-        the old one deleted with its files.
+        the old one deleted with its files. Snapshots hold whole collections, so whatever is forgotten, all of them go.
         """
         registry = self._registry.load()
         self._settle(registry, half_built=True)
-        sealed = self._sealed(registry, release)
+        sealed = self._sealed(registry, release, withheld=True)
         collection = self._collection(registry, sealed.collection)
         narrowed = {doc_id: sorted(groups) for doc_id, groups in readers.items() if doc_id not in forget}
+        if forget:
+            self.snapshots.clear(registry.collections)
         changed = collection.count_values("doc_id", forget, *seen_by(sealed.state))
         changed += _differing(collection, sealed.state, narrowed)
         if changed:
@@ -153,22 +181,86 @@ class ServerEngine:
         self._settle(registry)
         return changed
 
+    def take_snapshot(self) -> Snapshot:
+        """Let the server take a snapshot of every sealed release; what is half-built is undone before."""
+        registry = self._registry.load()
+        self._give_up(registry)
+        self._settle(registry, half_built=True)
+        return self.snapshots.take(registry)
+
+    def delete_snapshots(self) -> None:
+        """Delete all snapshots, and releases that an interrupted :meth:`restore_snapshot` left, with their bytes."""
+        registry = self._registry.load()
+        registry.purge |= self._give_up(registry)
+        self._settle(registry, half_built=True)
+        self.snapshots.clear(registry.collections)
+
+    def restore_snapshot(
+        self, identity: str, left: Callable[[int], Mapping[str, Sequence[str]] | None] = lambda _: {}
+    ) -> Snapshot:
+        """Put the releases of a snapshot in place of those there are, the published one to be told anew.
+
+        ``left`` maps a release to the readers that its documents have left (see :meth:`redact`), and one that must not
+        come back to None. Until it has them, nobody can open a release. Killed meanwhile, the index lacks the releases
+        that were not put back yet. Raises NotFoundError, and changes nothing, for a snapshot that isn't there.
+        """
+        snapshot = self.snapshots.find(identity)
+        held = self._registry.load()
+        # What readers of now lost is back in the collections before the registry is.
+        held.withheld, held.published = set(held.releases), None
+        self._registry.save(held)
+        self.snapshots.recover(snapshot)
+        registry = snapshot.registry.model_copy(deep=True)
+        registry.next_state = max(registry.next_state, held.next_state)  # a state is never used twice
+        registry.garbage |= (set(held.collections) | held.garbage) - set(registry.collections)
+        registry.withheld, registry.published = set(registry.releases), None
+        self._registry.save(registry)
+        self._settle(registry)
+        for release in sorted(registry.releases):
+            readers = left(release)
+            if readers is None:
+                self.drop(release)
+            else:
+                self.redact(release, readers=readers)
+                self._show(release)
+        return snapshot
+
+    def _show(self, release: int) -> None:
+        registry = self._registry.load()
+        registry.withheld.discard(release)
+        self._registry.save(registry)
+
+    def _give_up(self, registry: Registry) -> set[str]:
+        """Drop what is withheld, and what an interrupted restore left so; return the collections that it was in."""
+        given_up = {registry.releases.pop(release).collection for release in registry.withheld}
+        registry.withheld.clear()
+        registry.unswept |= given_up
+        return given_up
+
     def _begin(self, registry: Registry, release: int, name: str, spec: IndexSpec, origin: Sealed | None) -> Building:
         """Start the next state of a collection as what ``origin`` sees; None sees nothing."""
         building = Building(release=release, state=registry.take_state(), collection=name)
         newest = max((state for state in registry.states(name)), default=None)
+        moved = origin is not None and origin.collection != name
         # Before the first point: whatever is written from here on can be found and undone.
         registry.building = building
+        if name not in registry.collections:
+            registry.layouts[name] = layout_of(self._policy)
         registry.collections[name] = spec
-        moves = newest != (origin.state if origin is not None else None)
+        seen = origin.state if origin is not None and not moved else None
+        moves = newest != seen
         if moves:
             registry.remnants.add(name)
         self._registry.save(registry)
         collection = self._collection(registry, name)
         if newest is None:
             collection.create()
-        elif moves:
-            collection.follow(origin.state if origin is not None else None, building.state)
+        else:
+            collection.adapt()
+            if moves:
+                collection.follow(seen, building.state)
+        if origin is not None and moved:
+            self._collection(registry, origin.collection).copy_seen(origin.state, collection, building.state)
         return building
 
     def _finish(self, registry: Registry, building: Building) -> None:
@@ -196,6 +288,7 @@ class ServerEngine:
                 self._collection(registry, name).sweep(states)
             else:
                 del registry.collections[name]
+                registry.layouts.pop(name, None)
                 registry.garbage.add(name)
         registry.unswept.clear()
         self._remove_garbage(registry)
@@ -208,10 +301,13 @@ class ServerEngine:
         fresh = self._names.collection(spec, registry.take_state())
         registry.garbage.add(fresh)
         self._registry.save(registry)
-        source, target = self._collection(registry, name), PointCollection(self._connection, fresh, spec)
+        source = self._collection(registry, name)
+        target = PointCollection(self._connection, fresh, spec, self._policy)
         target.create()
         source.copy_to(target)
         registry.collections[fresh] = registry.collections.pop(name)
+        registry.layouts.pop(name, None)
+        registry.layouts[fresh] = layout_of(self._policy)
         for number, sealed in registry.releases.items():
             if sealed.collection == name:
                 registry.releases[number] = sealed.model_copy(update={"collection": fresh})
@@ -224,6 +320,7 @@ class ServerEngine:
     def _remove_garbage(self, registry: Registry) -> None:
         self._announce(registry)
         for name in sorted(registry.garbage):
+            self.snapshots.forget(name)  # once the collection is gone, nobody gets at them
             with suppress(MissingCollectionError):
                 self._connection.call("delete_collection", name)
             registry.purge.discard(name)
@@ -250,16 +347,21 @@ class ServerEngine:
             self._connection.call("update_collection_aliases", changes)
 
     def _collection(self, registry: Registry, name: str) -> PointCollection:
-        return PointCollection(self._connection, name, registry.collections[name])
+        return PointCollection(self._connection, name, registry.collections[name], self._policy)
 
     def _building(self, registry: Registry, release: int) -> Building:
         if registry.building is None or registry.building.release != release or release in registry.releases:
             raise ReleaseError(f"release {release} on {self._connection.server} is not being built; stage it first")
         return registry.building
 
-    def _sealed(self, registry: Registry, release: int) -> Sealed:
+    def _sealed(self, registry: Registry, release: int, *, withheld: bool = False) -> Sealed:
+        if release in registry.withheld and not withheld:
+            raise NotFoundError(
+                f"release {release} on {self._connection.server} is being restored; if that was interrupted, restore again, "
+                "or build it from the lake: headwater rebuild"
+            )
         if release not in registry.releases:
-            known = ", ".join(map(str, sorted(registry.releases))) or "none"
+            known = ", ".join(map(str, sorted(registry.releases.keys() - registry.withheld))) or "none"
             raise NotFoundError(
                 f"there is no sealed release {release} on {self._connection.server}; there are: {known}"
             )

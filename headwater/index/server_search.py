@@ -14,17 +14,18 @@ from headwater.index.connection import Connection, MissingCollectionError
 from headwater.index.contract import Hit, IndexSpec, SearchRequest
 from headwater.index.filters import AllHold, AnyOf, Fails, OneHolds, StartsWith, conditions
 from headwater.index.fusion import TIE_ROWS, Ranking, fuse, places, settle
+from headwater.index.layout import rescoring
 from headwater.index.registry import Sealed
 from headwater.index.request import (
     DENSE,
     EXACT_POINTS,
-    HNSW_EF,
     PAYLOAD,
     SPARSE,
     can_match,
     check_vectors,
     depth,
 )
+from headwater.policies import IndexPolicy
 
 if TYPE_CHECKING:
     from qdrant_client.models import Condition, QueryRequest
@@ -37,12 +38,20 @@ class ServerSearcher:
     redacting it remove the marker before the first point.
     """
 
-    def __init__(self, release: int, connection: Connection, sealed: Sealed, spec: IndexSpec) -> None:
+    def __init__(
+        self,
+        release: int,
+        connection: Connection,
+        sealed: Sealed,
+        spec: IndexSpec,
+        policy: IndexPolicy = IndexPolicy(),
+    ) -> None:
         self.release = release
         self._connection = connection
         self._sealed = sealed
         self._spec = spec
-        self._points = PointCollection(connection, sealed.collection, spec)
+        self._policy = policy
+        self._points = PointCollection(connection, sealed.collection, spec, policy)
         self._closed = False
 
     def search(self, request: SearchRequest) -> list[Hit]:
@@ -119,7 +128,11 @@ class ServerSearcher:
                     query=request.dense.tolist(),
                     using=DENSE,
                     filter=condition,
-                    params=SearchParams(exact=self._sealed.count <= EXACT_POINTS, hnsw_ef=HNSW_EF),
+                    params=SearchParams(
+                        exact=self._sealed.count <= EXACT_POINTS,
+                        hnsw_ef=self._policy.hnsw_ef,
+                        quantization=rescoring(self._policy),
+                    ),
                     with_payload=["chunk_id"],
                 )
             )
@@ -143,7 +156,7 @@ class ServerSearcher:
         if not queries:
             return []
         rankings = []
-        for response in self._call("query_batch_points", list(queries)):
+        for response in self._call("query_batch_points", list(queries), **self._reading()):
             chunks = [point.payload["chunk_id"] for point in response.points]
             found.update(zip(chunks, (str(point.id) for point in response.points), strict=True))
             rankings.append((chunks, [float(point.score) for point in response.points]))
@@ -152,7 +165,8 @@ class ServerSearcher:
     def _read(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return payloads by chunk id. The same request looks for the marker: without it, nothing read so far counts."""
         marker = marker_id(self._sealed.state)
-        records = {str(record.id): record for record in self._call("retrieve", [*ids, marker], with_payload=True)}
+        found = self._call("retrieve", [*ids, marker], with_payload=True, **self._reading())
+        records = {str(record.id): record for record in found}
         if not all(name in records for name in (*ids, marker)):
             raise self._stale()
         return {records[name].payload["chunk_id"]: _public(records[name].payload) for name in ids}
@@ -171,6 +185,14 @@ class ServerSearcher:
 
     def _seen(self) -> list[Condition]:
         return visibility.seen_by(self._sealed.state)
+
+    def _reading(self) -> dict[str, Any]:
+        """Return how long a read may take, and how many copies it asks."""
+        from qdrant_client.models import ReadConsistencyType
+
+        asked = self._policy.read_consistency
+        consistency = {} if asked == "one" else {"consistency": ReadConsistencyType(asked)}
+        return {"timeout": self._policy.search_timeout_seconds, **consistency}
 
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
         self._check_open()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-HEAD = "0006"
+HEAD = "0007"
 """The revision of the newest migration; written down so that opening a current ledger needs no Alembic."""
 
 
@@ -244,4 +244,29 @@ audit = sa.Table(
     sa.Column("request_id", sa.String(64), nullable=True),
     sa.Index("audit_by_time", "at"),
     sa.Index("audit_by_corpus", "corpus", "at"),
+)
+
+stage_costs = sa.Table(
+    "stage_costs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("corpus", sa.String(200), nullable=False),
+    # All stages of one reindex have the same; in Dagster it is the run's id.
+    sa.Column("run", sa.String(64), nullable=False),
+    sa.Column("stage", sa.String(64), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("machine", sa.String(200), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("cpu_seconds", sa.Float, nullable=False),
+    sa.Column("gpu_seconds", sa.Float, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("read_bytes", sa.BigInteger, nullable=False),
+    sa.Column("written_bytes", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("recomputed", sa.BigInteger, nullable=False),
+    sa.Column("removed", sa.BigInteger, nullable=False),
+    # By the prices of that time; null where there were none.
+    sa.Column("money", sa.Float, nullable=True),
+    sa.Column("currency", sa.String(8), nullable=True),
+    sa.Index("stage_costs_by_corpus", "corpus", "at"),
 )

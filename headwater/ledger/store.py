@@ -5,6 +5,7 @@ from __future__ import annotations
 from headwater.ledger.answers import Answers
 from headwater.ledger.api_keys import ApiKeys
 from headwater.ledger.audit import AuditLog
+from headwater.ledger.costs import Costs
 from headwater.ledger.engine import create_engine
 from headwater.ledger.erasures import Erasures
 from headwater.ledger.feedback import Feedback
@@ -13,9 +14,10 @@ from headwater.ledger.migrate import upgrade
 from headwater.ledger.prompts import Prompts
 from headwater.ledger.releases import Releases
 from headwater.ledger.reveals import Reveals
+from headwater.ledger.transfer import Transfer
 
 
-class Ledger(ApiKeys, AuditLog, Releases, Answers, Leases, Erasures, Reveals, Prompts, Feedback):
+class Ledger(ApiKeys, AuditLog, Releases, Answers, Leases, Erasures, Reveals, Prompts, Feedback, Costs, Transfer):
     """Releases, answers, leases, erasures, reveals and prompts of all corpora, in SQLite or PostgreSQL.
 
     Safe to use from several threads and processes.

@@ -11,7 +11,7 @@ from headwater.source.keys import OWN_FOLDER, SIDECAR, KeyFilter
 from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
 from headwater.source.store import open_store, read_object
-from headwater.source.sync import sync_objects
+from headwater.source.sync import Comparison, compare_objects, sync_objects
 from headwater.source.table import CODE_VERSION, SCHEMA, STAGE, requeue_objects
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -44,10 +44,12 @@ __all__ = [
     "SEPARATOR",
     "SIDECAR",
     "STAGE",
+    "Comparison",
     "KeyFilter",
     "Listed",
     "ListingDigest",
     "ObjectReader",
+    "compare_objects",
     "list_objects",
     "open_store",
     "read_object",

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from headwater.aws import explain, is_s3
 from headwater.errors import SourceError
 from headwater.hashing import digest
 from headwater.source.folder import walk
 from headwater.source.keys import KeyFilter
 from headwater.source.listed import Listed
-from headwater.source.s3 import is_s3, list_s3
+from headwater.source.s3 import list_s3
 from headwater.source.store import local_folder, open_store
 
 _PAGE = 1000
@@ -57,7 +58,7 @@ def _list_bucket(uri: str, after: str | None, patient: bool) -> Iterator[Listed]
         raise
     except Exception as error:
         raise SourceError(
-            f"The source {uri} could not be listed, so nothing was changed: {_first_line(error)}"
+            f"The source {uri} could not be listed, so nothing was changed: {explain(error) or _first_line(error)}"
         ) from error
 
 

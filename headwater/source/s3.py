@@ -18,11 +18,6 @@ _NO_PATH = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\x00-\x1f\x7f]")
 """Keys that obstore refuses: an empty part or one of dots, control characters."""
 
 
-def is_s3(uri: str) -> bool:
-    """Return whether ``uri`` has the form s3://bucket/prefix."""
-    return urlsplit(uri).scheme in ("s3", "s3a")
-
-
 def list_s3(uri: str, after: str | None) -> Iterator[Listed]:
     """Yield all objects below ``uri`` whose key is greater than ``after``, in order of key, as obstore would.
 
@@ -46,5 +41,6 @@ def list_s3(uri: str, after: str | None) -> Iterator[Listed]:
         raise SourceError(f"{error} Or rename the key.") from error
     except Exception as error:
         raise SourceError(
-            f"The source {uri} could not be listed, so nothing was changed ({type(error).__name__})."
+            f"The source {uri} could not be listed, so nothing was changed "
+            f"({type(error).__name__}). {aws.explain(error) or ''}".rstrip()
         ) from error

@@ -7,16 +7,19 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from headwater import aws
 from headwater.errors import SourceError
 from headwater.hashing import DIGEST_BYTES
+from headwater.source.listed import Listed
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
 
 _PIECE_BYTES = 4 * 2**20
+_HEAD_BYTES = 4096
 
 _HURRIED: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
 
@@ -46,10 +49,16 @@ def open_store(uri: str, *, patient: bool = True) -> ObjectStore:
             return LocalStore(prefix=folder)
         except Exception as error:
             raise SourceError(f"The source folder {folder} does not exist or can't be opened.") from error
+    settings: dict[str, Any] = {} if patient else {"retry_config": _HURRIED}
+    if aws.is_s3(uri):
+        settings["config"] = aws.store_settings()
+        settings["client_options"] = {"allow_http": aws.plain_http()}
+        if credentials := aws.store_credentials():
+            settings["credential_provider"] = credentials
     try:
-        return from_url(uri) if patient else from_url(uri, retry_config=_HURRIED)
+        return from_url(uri, **settings)
     except Exception as error:
-        raise SourceError(f"The source {uri} can't be opened: {error}") from error
+        raise SourceError(f"The source {uri} can't be opened: {aws.explain(error) or error}") from error
 
 
 def read_object(store: ObjectStore, key: str) -> bytes:
@@ -75,18 +84,37 @@ def hash_object(
     return state.hexdigest(), b"".join(kept) if kept is not None else None
 
 
+def read_head(store: ObjectStore, entry: Listed) -> bytes:
+    """Return the first bytes of a listed object, enough to see what it may be; SourceError when it can't be read."""
+    import obstore
+    from obstore.exceptions import NotFoundError
+
+    _check_inside(store, entry.key)
+    if entry.size == 0:
+        return b"".join(_pieces(store, entry.key))
+    try:
+        return bytes(obstore.get_range(store, entry.key, start=0, end=min(entry.size, _HEAD_BYTES)))
+    except (FileNotFoundError, NotFoundError) as error:
+        raise MissingObject(f"{entry.key}: there is no such object.") from error
+    except Exception as error:
+        raise SourceError(f"{entry.key}: the object could not be read ({type(error).__name__}).") from error
+
+
 def _pieces(store: ObjectStore, key: str) -> Iterator[bytes]:
     import obstore
     from obstore.exceptions import NotFoundError
 
     _check_inside(store, key)
     try:
+        # A connection that breaks is resumed where it broke, unless the object was replaced meanwhile: obstore does that.
         for piece in obstore.get(store, key).stream(min_chunk_size=_PIECE_BYTES):
             yield bytes(piece)
     except (FileNotFoundError, NotFoundError) as error:
         raise MissingObject(f"{key}: there is no such object.") from error
     except Exception as error:
-        raise SourceError(f"{key}: the object could not be read ({type(error).__name__}).") from error
+        raise SourceError(
+            f"{key}: the object could not be read ({type(error).__name__}). {aws.explain(error) or ''}".rstrip()
+        ) from error
 
 
 def _check_inside(store: ObjectStore, key: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from headwater.costs import note
 from headwater.driver import table_report
 from headwater.errors import SourceError
 from headwater.hashing import digest, document_id
@@ -24,7 +25,7 @@ from headwater.source.attachments import NO_MAIL, SEPARATOR, Expansion, expand_m
 from headwater.source.keys import SIDECAR, KeyFilter
 from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
-from headwater.source.store import MissingObject, hash_object, open_store
+from headwater.source.store import MissingObject, hash_object, open_store, read_head
 from headwater.source.table import STAGE, fingerprint, stored_rows, write_rows
 
 if TYPE_CHECKING:
@@ -58,36 +59,89 @@ def sync_objects(
 ) -> StageReport:
     """Bring ``table`` up to date with the bucket; ``details["listing"]`` is the digest of the listing worked on.
 
-    ``parse`` has the limits within which mails are opened, by at most ``workers`` processes.
-
-    ``ledger`` knows which objects were erased: they stay out while they are listed as they were, and the erasure of
-    one that changed or left is lifted. Raises SourceError, before anything is removed, when the listing fails, is empty
-    while objects are known, or lost more than the policy's share of them; ``confirm_removals`` allows the latter two.
+    Takes and raises what :func:`compare_objects` does. The erasure of an object that changed or left is lifted.
     """
     started = time.perf_counter()
+    found = compare_objects(
+        corpus,
+        policy,
+        access,
+        max_bytes,
+        table,
+        progress,
+        confirm_removals=confirm_removals,
+        ledger=ledger,
+        parse=parse,
+        workers=workers,
+    )
+    if found.changed or found.removed or not table.exists() or not table.same_schema():
+        write_rows(table, found.changed, found.removed, found.before)
+    if ledger is not None and found.lifted:
+        ledger.lift_erasures(corpus, found.lifted)
+    report = table_report(
+        STAGE,
+        table,
+        recomputed=len(found.changed),
+        removed=len(found.removed),
+        seconds=time.perf_counter() - started,
+        details=dict(found.details),
+    )
+    progress.finish(report)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The bucket against the rows of the last listing: those rows, new or changed ones, ids that left.
+
+    ``lifted`` are keys whose erasure is over; ``details`` says what was listed and read.
+    """
+
+    before: pl.DataFrame
+    changed: Sequence[dict[str, Any]]
+    removed: Sequence[str]
+    lifted: Sequence[str]
+    details: Mapping[str, Any]
+
+
+def compare_objects(
+    corpus: str,
+    policy: SourcePolicy,
+    access: Sequence[AccessRule],
+    max_bytes: int,
+    table: Table,
+    progress: Progress,
+    *,
+    confirm_removals: bool = False,
+    ledger: Ledger | None = None,
+    parse: ParsePolicy = _DEFAULT_PARSE,
+    workers: int | None = None,
+    hash_new: bool = True,
+) -> Comparison:
+    """List the bucket and compare it with ``table``; nothing is written.
+
+    ``parse`` has the limits within which mails are opened, by at most ``workers`` processes. ``ledger`` knows which
+    objects were erased: they stay out while they are listed as they were. Without ``hash_new`` an object that was never
+    seen is not read beyond its first bytes, unless these may be a mail's: its row is complete but for the revision.
+
+    Raises SourceError when the listing fails, is empty while objects are known, or lost more than the policy's share of
+    them; ``confirm_removals`` allows the latter two.
+    """
     store = open_store(policy.uri)
     before = stored_rows(table)
     listing = _list(policy)
     erased = {e.key: e for e in ledger.erasures(corpus) if e.lifted_at is None} if ledger is not None else {}
-    sync = _Sync(corpus, policy, store, access, max_bytes, parse, before, listing, erased)
+    sync = _Sync(corpus, policy, store, access, max_bytes, parse, before, listing, erased, hash_new=hash_new)
     progress.start(STAGE, len(listing.documents))
     if not confirm_removals:
         _check_removals(policy, before, {document_id(corpus, entry.key) for entry in listing.documents})
     for index, expansion in expand_mails(sync.mails(progress), parse, workers):
         sync.expanded(index, expansion)
-    changed = sync.changed
-    removed = [doc_id for doc_id in sync.known if doc_id not in sync.present]
-    if changed or removed or not table.exists() or not table.same_schema():
-        write_rows(table, changed, removed, before)
-    lifted = [key for key in erased if not sync.keeps_out(key)]
-    if ledger is not None and lifted:
-        ledger.lift_erasures(corpus, lifted)
-    report = table_report(
-        STAGE,
-        table,
-        recomputed=len(changed),
-        removed=len(removed),
-        seconds=time.perf_counter() - started,
+    return Comparison(
+        before=before,
+        changed=sync.changed,
+        removed=[doc_id for doc_id in sync.known if doc_id not in sync.present],
+        lifted=[key for key in erased if not sync.keeps_out(key)],
         details={
             "listing": listing.digest.hexdigest(),
             "sidecars": len(listing.sidecars),
@@ -95,8 +149,6 @@ def sync_objects(
             "attachments": sync.attachments,
         },
     )
-    progress.finish(report)
-    return report
 
 
 @dataclass(slots=True)
@@ -155,7 +207,10 @@ class _Sync:
         before: pl.DataFrame,
         listing: _Listing,
         erased: Mapping[str, ErasureRecord],
+        *,
+        hash_new: bool,
     ) -> None:
+        self._hash_new = hash_new
         self.known = {row["id"]: row for row in before.iter_rows(named=True)}
         self.present: set[str] = set()
         """Ids of all objects that are there now."""
@@ -338,13 +393,17 @@ class _Sync:
             same = {name: before[name] for name in ("revision", "expanded", "note")}
             return verdict | same, None
         try:
-            revision, data = hash_object(self._store, entry.key, lambda head: may_be_mail(head, entry.key))
+            if not self._hash_new and before is None and not may_be_mail(read_head(self._store, entry), entry.key):
+                revision, data = digest("not hashed", entry.key, entry.etag, entry.size, entry.last_modified), None
+            else:
+                revision, data = hash_object(self._store, entry.key, lambda head: may_be_mail(head, entry.key))
         except MissingObject:
             raise
         except SourceError as failure:
             error = f"Reading failed with {type(failure.__cause__ or failure).__name__}."
             return _unread(entry, "unreadable", error), None
         self.read += 1
+        note(read_bytes=entry.size)
         return verdict | {"revision": revision, "expanded": mark if data is not None else NO_MAIL}, data
 
     def _lacks_erased(self, mail: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from headwater.costs import note
 from headwater.driver import RowFunction, Stage, row_schema
 from headwater.embedding.contract import REASONS, EmbeddingModel, Work, all_or_error
 from headwater.errors import ConfigError
@@ -56,9 +58,16 @@ def average_terms(chunks: Table) -> float:
 
 
 def embedding_stage(
-    policy: EmbedPolicy, fingerprint: str, chunks: Table, embedder: Callable[[], EmbeddingModel], cache: Path
+    policy: EmbedPolicy,
+    fingerprint: str,
+    chunks: Table,
+    embedder: Callable[[], EmbeddingModel],
+    cache: Path,
+    at_once: int = 1,
 ) -> Stage:
     """Chunks to vectors. Runs in this process: the model brings its own parallelism, and is loaded only for work.
+
+    ``at_once`` is how many batches the engine takes side by side, which pays where it computes elsewhere.
 
     ``fingerprint`` is the model's; vectors are kept under ``cache`` by it.
     """
@@ -82,11 +91,14 @@ def embedding_stage(
         function=_embed_rows(embedder, cache, work),
         batch_rows=512,
         details=details,
+        at_once=at_once,
     )
 
 
 def _embed_rows(load: Callable[[], EmbeddingModel], cache: Path, work: Work) -> RowFunction:
     from headwater.embedding import Bm25Encoder
+
+    counting = threading.Lock()
 
     def embed(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
         embedder = load()
@@ -100,7 +112,10 @@ def _embed_rows(load: Callable[[], EmbeddingModel], cache: Path, work: Work) -> 
         if missing.size:
             ids = _token_ids(batch)
             computed = embedder.try_documents([texts[row] for row in missing], [ids[row] for row in missing])
-            work.add(computed.work)
+            with counting:
+                work.add(computed.work)
+            gpus = sum(device.startswith("cuda") for device in getattr(embedder, "devices", ()))
+            note(tokens=computed.work.tokens, gpu_seconds=computed.work.seconds * gpus)
             failed = {int(missing[row]): code for row, code in computed.failed.items()}
             if len(failed) == missing.size >= _MASS_FAILURE_ROWS:
                 all_or_error(computed, "any text of a batch")

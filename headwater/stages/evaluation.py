@@ -112,6 +112,16 @@ def evaluate_release(corpus: Corpus, release: int) -> tuple[Evaluation, bool]:
     return evaluation, True
 
 
+def is_evaluated(corpus: Corpus, release: int) -> bool:
+    """Return whether the lake holds the release's evaluation by today's settings and questions."""
+    policy, table = corpus.policy.gate, corpus.tables.retrieval_evaluation
+    if not (table.exists() and table.same_schema()):
+        return False
+    golden = answerable_questions(corpus, release, read_golden(Path(policy.golden)) if policy.golden else [])[0]
+    fingerprint = _fingerprint(corpus, release, policy, golden)
+    return not table.scan().filter(pl.col("fingerprint") == fingerprint).select("id").collect().is_empty()
+
+
 def answerable_questions(
     corpus: Corpus, release: int, golden: Sequence[GoldenQuestion]
 ) -> tuple[list[GoldenQuestion], list[str]]:

@@ -8,7 +8,7 @@ what it has too much is deleted. When nothing differs from live there is no cand
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from headwater import metadata
 from headwater.driver import CORE, change_batches
+from headwater.errors import ReleaseError
 from headwater.hashing import digest, digest_bytes, row_fingerprints
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, ReleaseEngine
 from headwater.lake import Table
@@ -74,6 +75,7 @@ def build_candidate(
     _declare(inputs.manifest, wanted)
     manifest_version = inputs.manifest.version() or 0
     releases = {release.number: release for release in ledger.releases(corpus)}
+    _require_known(corpus, engine, releases)
     live = releases.get(ledger.live(corpus) or -1)
     same = _same_release(releases, live, engine, spec, inputs.manifest, wanted)
     _discard_superseded(corpus, engine, ledger, same, lease)
@@ -85,8 +87,8 @@ def build_candidate(
         progress.finish(report)
         return same.number, report
     parent = live if live is not None and live.spec == spec.fingerprint and live.number in engine.releases() else None
-    before = _held(engine, inputs.manifest, parent)
-    upserts, deletes = _diff(wanted, before)
+    before = held(engine, inputs.manifest, parent)
+    upserts, deletes = diff(wanted, before)
     progress.start(STAGE, len(upserts))
     learnt = learn(live.settings if live is not None else {}) if learn is not None else {}
     number = ledger.create_release(
@@ -112,6 +114,11 @@ def build_candidate(
     return number, report
 
 
+def points_of_release(inputs: IndexInputs, only: Mapping[str, str], progress: Progress) -> Iterator[pa.RecordBatch]:
+    """Yield the points ``only`` (id -> fingerprint) as the tables of ``inputs`` have them."""
+    yield from _batches(inputs.embeddings, only, _documents(inputs), progress)
+
+
 def _discard_unfinished(corpus: str, engine: ReleaseEngine, ledger: Ledger, lease: int | None) -> None:
     """Drop what a killed run left half-built."""
     for release in ledger.releases(corpus):
@@ -130,6 +137,23 @@ def _discard_superseded(
             reason = "A later reindex found the bucket changed."
             ledger.set_state(corpus, release.number, "dropped", reason=reason, lease=lease)
             engine.drop(release.number)
+
+
+def wanted_points(inputs: IndexInputs) -> pl.DataFrame:
+    """Return id, doc_id and fingerprint of the points that the tables call for, sorted by id."""
+    return _wanted(inputs.embeddings, _documents(inputs))
+
+
+def _require_known(corpus: str, engine: ReleaseEngine, releases: Collection[int]) -> None:
+    """Raise ReleaseError when the index is ahead of the ledger, whose next release would then be one that it has."""
+    newest = max(releases, default=0)
+    unknown = [str(number) for number in engine.releases() if number > newest]
+    if unknown:
+        raise ReleaseError(
+            f"The index of {corpus!r} has releases that the ledger does not know ({', '.join(unknown)}; its newest is "
+            f"{newest or 'none'}): the ledger was lost, is an older one, or HEADWATER_LEDGER_URL names another. Restore it "
+            f"(headwater restore), or drop what it does not know (headwater gc {corpus}) and reindex."
+        )
 
 
 def _documents(inputs: IndexInputs) -> pl.DataFrame:
@@ -162,7 +186,7 @@ def _wanted(embeddings: Table, documents: pl.DataFrame) -> pl.DataFrame:
 def _declare(manifest: Table, wanted: pl.DataFrame) -> None:
     """Bring the manifest up to date with the wanted points."""
     have = manifest.read(["id", "fingerprint"])
-    upserts, deletes = _diff(wanted, have)
+    upserts, deletes = diff(wanted, have)
     if manifest.exists() and not upserts and not deletes:
         return
     rows = wanted.filter(pl.col("id").is_in(list(upserts))).with_columns(
@@ -175,7 +199,7 @@ def _declare(manifest: Table, wanted: pl.DataFrame) -> None:
         manifest.replace(batches)
 
 
-def _held(engine: ReleaseEngine, manifest: Table, release: ReleaseInfo | None) -> pl.DataFrame:
+def held(engine: ReleaseEngine, manifest: Table, release: ReleaseInfo | None) -> pl.DataFrame:
     """Return id and fingerprint of a release's points; none without a release.
 
     What the manifest wanted is what the engine holds, unless the release was changed in place since.
@@ -193,7 +217,7 @@ def _held(engine: ReleaseEngine, manifest: Table, release: ReleaseInfo | None) -
     return pl.DataFrame({"id": list(held), "fingerprint": list(held.values())}, schema=schema)
 
 
-def _diff(wanted: pl.DataFrame, have: pl.DataFrame) -> tuple[dict[str, str], list[str]]:
+def diff(wanted: pl.DataFrame, have: pl.DataFrame) -> tuple[dict[str, str], list[str]]:
     """Return the points to write, with their fingerprints, and the ids of those to delete."""
     joined = wanted.join(have.rename({"fingerprint": "stored"}), on="id", how="left")
     changed = joined.filter(pl.col("stored").is_null() | (pl.col("stored") != pl.col("fingerprint")))
@@ -214,7 +238,7 @@ def _same_release(
     others = sorted((r for r in releases.values() if r.state in _REUSABLE), key=lambda r: -r.number)
     for release in ([live] if live else []) + others:
         if release.number in sealed and release.spec == spec.fingerprint:
-            upserts, deletes = _diff(wanted, _held(engine, manifest, release))
+            upserts, deletes = diff(wanted, held(engine, manifest, release))
             if not upserts and not deletes:
                 return release
     return None

@@ -40,13 +40,15 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
             # What was encrypted is tried again when a password was set. Kept in no table: a hash over all parameters is.
             "password_set": digest(*found) if (found := passwords(policy)) else None,
         },
-        columns=("key", "revision", "parent"),
+        columns=("key", "revision", "parent", "size"),
+        fetched="size",
         data=PARSED,
         function="headwater.stages.parsed_documents:parse_rows",
         batch_rows=8,
         timeout=policy.timeout_seconds,
         memory_mb=policy.memory_mb,
         ephemeral={"_uri": uri},
+        withheld=frozenset({"password_set"}),
         warm_up=(
             "headwater.stages.parsed_documents:warm_up",
             {"sentence_model": policy.sentence_model},

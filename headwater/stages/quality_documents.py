@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from headwater import metadata, quality
+from headwater.compute import LOCAL, Compute
 from headwater.driver import Stage, change_batches, row_schema, run_stage, table_report
 from headwater.edits import edit_document
 from headwater.hashing import digest_bytes
@@ -91,6 +92,7 @@ def assess_documents(
     *,
     scans: Table | None = None,
     injection: InjectionPolicy = _INJECTION,
+    compute: Compute = LOCAL,
 ) -> StageReport:
     """Bring ``target`` up to date with ``upstream``, with ``scans`` for instructions, and with the limits of both policies.
 
@@ -99,8 +101,8 @@ def assess_documents(
     many documents have ``instructions``, by what gave these away.
     """
     started = time.perf_counter()
-    measured = run_stage(quality_stage(policy), upstream, target, _Unfinished(progress))
-    frame, changed = _verdicts(policy, target, scans, injection)
+    measured = run_stage(quality_stage(policy), upstream, target, _Unfinished(progress), compute=compute)
+    frame, changed = decide_verdicts(policy, target, scans, injection)
     if changed.height:
         progress.start(STAGE, changed.height)
         target.change(change_batches(target.schema, _rewritten(target, changed, progress), []))
@@ -141,7 +143,7 @@ class _Unfinished(NoProgress):
 _VERDICT = ("reason", "profile", "instructions", "error")
 
 
-def _verdicts(
+def decide_verdicts(
     policy: QualityPolicy, target: Table, scans: Table | None, injection: InjectionPolicy
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the signals of all judged rows with their verdicts, and the verdicts (id, reason ...) that are not those
@@ -193,7 +195,8 @@ def quality_stage(policy: QualityPolicy) -> Stage:
 
 
 def quality_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
-    """Clean and judge the documents of a batch. Runs in this process: it is vectorised and faster than a worker's start."""
+    """Clean and judge the documents of a batch. One machine runs it in its own process: it is vectorised and faster than
+    a worker's start."""
     policy = QualityPolicy.model_validate(parameters)
     rows = batch.to_pylist()
     documents = []

@@ -93,7 +93,7 @@ class AccessSettings(_Settings):
     limits: KeyLimits = Field(
         default=DEFAULT_LIMITS, description="Limits of API keys and users where they have none of their own."
     )
-    audit: AuditSettings = Field(default_factory=AuditSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings, description="How long the audit log is kept.")
 
     @field_validator("limits", mode="after")
     @classmethod

@@ -1,0 +1,126 @@
+"""A corpus indexed by the local pool and on Ray clusters of one, two and three nodes: the same rows, and how fast.
+
+    python benchmarks/ray_scaling.py FOLDER [--documents N] [--nodes 1 2 3]
+
+The nodes are raylets of this machine with one CPU each (ray.cluster_utils), so they share its cores and its memory: the
+figures are ratios of one run, and more nodes than free cores give nothing. Everything is indexed to the embeddings; what
+a fresh process needs to start is part of the time, as it is of a reindex. Needs: pip install 'headwater[ray]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+import yaml
+
+from headwater.config import COMPONENT_TYPE
+from headwater.corpus import open_corpus
+from headwater.pipeline import STAGES, Pipeline
+from headwater.project import CORPUS_FILE
+from headwater.scaffold import make_project
+
+TABLES = ("parsed_documents", "quality_documents", "name_spans", "anonymized_documents", "chunks", "embeddings")
+MEASURED = STAGES[: STAGES.index("embeddings") + 1]
+
+
+@contextmanager
+def cluster_of(nodes: int) -> Iterator[Any]:
+    """Give the address of a cluster whose head computes nothing."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(nodes):
+            cluster.add_node(num_cpus=1)
+        yield {"engine": "ray", "address": cluster.address, "actors": nodes}
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def run(root: Path, documents: Path, compute: Mapping[str, Any] | None, workers: int) -> tuple[dict[str, float], Any]:
+    """Index ``documents`` in a new project; return seconds per stage, and the rows of the stage tables."""
+    make_project(root)
+    os.environ["HEADWATER_PROJECT"], os.environ["HEADWATER_HOME"] = str(root), str(root / ".headwater")
+    folder = root / "assets" / "handbook"
+    folder.mkdir(parents=True)
+    attributes = {"source": {"uri": documents.as_uri()}} | ({"compute": dict(compute)} if compute else {})
+    (folder / CORPUS_FILE).write_text(yaml.safe_dump({"type": COMPONENT_TYPE, "attributes": attributes}))
+    seconds = {}
+    with open_corpus(folder) as corpus:
+        pipeline = Pipeline(corpus, workers=workers)
+        for stage in MEASURED:
+            began = time.perf_counter()
+            getattr(pipeline, stage)()
+            seconds[stage] = time.perf_counter() - began
+        rows = {name: getattr(corpus.tables, name).scan().collect().sort("id") for name in TABLES}
+    return seconds, rows
+
+
+def differences(rows: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Return the tables whose rows or fingerprints are not the expected ones; vectors may differ by 1e-6."""
+    found = []
+    for name in TABLES:
+        here, there = rows[name], expected[name]
+        if name == "embeddings" and here.height == there.height:
+            if not np.allclose(here["vector"].to_list(), there["vector"].to_list(), atol=1e-6):
+                found.append("vectors")
+            here, there = here.drop("vector"), there.drop("vector")
+        if not here.equals(there):
+            found.append(name)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="documents to index")
+    parser.add_argument("--documents", type=int, help="take so many of them only")
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
+    options = parser.parse_args()
+    files = sorted(file for file in options.folder.rglob("*") if file.is_file())[: options.documents]
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        for file in files:
+            copy = place / "documents" / file.relative_to(options.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        base, expected = run(place / "local", place / "documents", None, 1)
+        print(f"{len(files)} documents, {expected['chunks'].height} chunks, {os.cpu_count()} cores", flush=True)
+        _print("local, 1 worker process", base, base, "")
+        wrong = False
+        for nodes in options.nodes:
+            with cluster_of(nodes) as compute:
+                seconds, rows = run(place / f"ray{nodes}", place / "documents", compute, 1)
+            differ = differences(rows, expected)
+            wrong = wrong or bool(differ)
+            _print(
+                f"ray, {nodes} node(s) of 1 CPU",
+                seconds,
+                base,
+                "different: " + ", ".join(differ) if differ else "same rows",
+            )
+            shutil.rmtree(place / f"ray{nodes}")
+    sys.exit(1 if wrong else 0)
+
+
+def _print(label: str, seconds: Mapping[str, float], base: Mapping[str, float], note: str) -> None:
+    ratios = ", ".join(f"{stage} {base[stage] / value:.2f}" for stage, value in seconds.items() if base[stage] > 1)
+    total = sum(base.values()) / sum(seconds.values())
+    print(f"{label}: {sum(seconds.values()):.0f} s, {total:.2f} times the local speed ({ratios}) {note}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

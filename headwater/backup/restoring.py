@@ -1,0 +1,359 @@
+"""Putting a backup in place of what is there, or of nothing.
+
+All files are checked before anything is changed. Then: the ledger's rows go (readers see no release), lake and index
+are put in place, and last the rows come back in one transaction, which makes the releases visible again. Killed in
+between, a mark stays in the home, and the same command does it all again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from headwater.audit import audited
+from headwater.backup.erased import Erased, erase_again, erasure_of, known_erasures
+from headwater.backup.manifest import Manifest, StoredFile, read_manifest
+from headwater.backup.packing import SUFFIX, unpack
+from headwater.backup.places import Place
+from headwater.backup.saving import COPIES, PROJECT
+from headwater.corpus import Corpus, open_corpus
+from headwater.errors import BackupError, NotFoundError, ReleaseError
+from headwater.index.edge import EdgeEngine
+from headwater.index.files import remove_tree, replace_file, sync_tree
+from headwater.lake_folder import LocalFolder
+from headwater.lake_owner import OWNER_FILE, check_owner
+from headwater.lease import corpus_lease
+from headwater.ledger import Ledger, ReleaseInfo
+from headwater.project import Project
+from headwater.rebuild import build
+from headwater.releases import KEPT
+from headwater.reports import NoProgress, Progress, StageReport
+
+MARK = "restore.json"
+"""In the home while a restore is at work: which backup, and what only the ledger knew that it replaces."""
+
+_NAMED = 5
+"""Damaged files that a message names."""
+
+
+class _Before(BaseModel):
+    """What the ledger said of a corpus before its rows were replaced; what numbers go on from."""
+
+    last_release: int
+    generation: int
+
+
+class _Mark(BaseModel):
+    """The content of :data:`MARK`. ``erasures`` and ``keys`` tell whether the ledger knew of any."""
+
+    place: str
+    corpora: dict[str, _Before]
+    erasures: bool
+    keys: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What was restored. ``rebuilt`` are releases that were built from the lake, by corpus.
+
+    ``erased`` are the documents that were erased after the backup was taken and had come back with it: they were erased
+    again. ``erasures_known`` is False when nobody could say what was erased since: neither a ledger nor a list.
+    ``keys_known`` is False when API keys came back as they were, because the ledger at hand had none: one that was revoked
+    since works again, and so does a secret that was rotated.
+    """
+
+    place: str
+    taken_at: datetime
+    corpora: tuple[str, ...]
+    live: dict[str, int | None]
+    rebuilt: dict[str, tuple[int, ...]]
+    erased: tuple[Erased, ...]
+    erasures_known: bool
+    keys_known: bool
+    files: int
+    seconds: float
+
+
+def check(src: str, *, progress: Progress | None = None) -> Manifest:
+    """Read every file of a backup and compare it with the manifest, which is returned.
+
+    Raises BackupError for a backup that is incomplete or damaged; names the first files that are not as written.
+    """
+    place = Place(src)
+    manifest = read_manifest(place)
+    _verify(place, manifest.files, progress or NoProgress())
+    return manifest
+
+
+def restore(
+    project: Project,
+    src: str,
+    *,
+    corpora: Sequence[str] | None = None,
+    force: bool = False,
+    erasures: Path | None = None,
+    progress: Progress | None = None,
+) -> RestoreReport:
+    """Put the backup at ``src`` (or some of its corpora, without prompts and keys) in place.
+
+    The corpora must be configured. ``erasures`` is a JSON Lines file of what was erased since, such as the
+    ``ledger/<corpus>/erasures.jsonl`` of a later backup: ``corpus`` and ``key`` at least. What the ledger at hand knows of
+    later erasures is kept, and counts, too.
+
+    Raises BackupError for a backup that can't be used, and for a project that is not empty without ``force``;
+    NotFoundError for a corpus that the backup or the project does not have; LeaseError while one is being written.
+    """
+    started = time.perf_counter()
+    told = progress or NoProgress()
+    place = Place(src)
+    manifest = read_manifest(place)
+    names = _chosen(manifest, corpora, place)
+    for name in names:
+        project.corpus_file(name)
+    whole = corpora is None and manifest.project
+    wanted = {
+        key: file
+        for name in names
+        for part in ("ledger", "lake", "index")
+        for key, file in manifest.files_under(f"{part}/{name}/").items()
+    }
+    if whole:
+        wanted |= manifest.files_under(f"ledger/{PROJECT}/")
+    listed = known_erasures(erasures) if erasures is not None else []
+    _verify(place, wanted, told)
+    project.home.mkdir(parents=True, exist_ok=True)
+    mark = project.home / MARK
+    with ExitStack() as stack:
+        ledger = stack.enter_context(closing(Ledger(project.ledger_url)))
+        for name in names:
+            stack.enter_context(corpus_lease(ledger, name, project.lake_path(name) / ".lock"))
+        interrupted = _Mark.model_validate_json(mark.read_text()) if mark.exists() else None
+        if not force and (interrupted is None or interrupted.place != place.uri):
+            _require_empty(project, ledger, names, whole)
+        for name in names:
+            check_owner(project.lake(name), project)  # an empty one becomes this home's
+        noted = stack.enter_context(audited(ledger, "backup.restore", corpus=names[0] if len(names) == 1 else None))
+        before = _before(ledger, names, interrupted, place)
+        replace_file(mark, before.model_dump_json())
+        rebuilt = {}
+        for name in names:
+            rebuilt[name] = _corpus(project, place, manifest, name, before.corpora[name], told)
+        if whole:
+            ledger.clear_rows(None)
+            ledger.import_rows(_tables(place, manifest, PROJECT), None)
+        erased: list[Erased] = []
+        for name in names:
+            with open_corpus(project.corpus_file(name).parent) as corpus:
+                stored = {
+                    (one.id, one.erased_at)
+                    for one in map(erasure_of, _tables(place, manifest, name).get("erasures", iter(())))
+                }
+                since = manifest.corpora[name].taken_at
+                erased += erase_again(corpus, [one for one in listed if one.corpus == name], stored, since)
+        waiting = {name: known for name, known in before.corpora.items() if name not in names}
+        if waiting:  # of a restore that was interrupted, and had more corpora
+            replace_file(mark, before.model_copy(update={"corpora": waiting}).model_dump_json())
+        else:
+            mark.unlink()
+        noted.add(counts={"corpora": len(names), "files": len(wanted), "erased": len(erased)})
+    return RestoreReport(
+        place=place.uri,
+        taken_at=min(manifest.corpora[name].taken_at for name in names),
+        corpora=tuple(names),
+        live={name: manifest.corpora[name].live for name in names},
+        rebuilt={name: releases for name, releases in rebuilt.items() if releases},
+        erased=tuple(erased),
+        erasures_known=bool(listed) or before.erasures,
+        keys_known=not whole or before.keys,
+        files=len(wanted),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _chosen(manifest: Manifest, corpora: Sequence[str] | None, place: Place) -> list[str]:
+    names = list(dict.fromkeys(corpora)) if corpora else sorted(manifest.corpora)
+    missing = [name for name in names if name not in manifest.corpora]
+    if missing:
+        there = ", ".join(sorted(manifest.corpora))
+        raise NotFoundError(f"{place.uri} has no corpus {', '.join(missing)} (there: {there}).")
+    return names
+
+
+def _verify(place: Place, files: dict[str, StoredFile], progress: Progress) -> None:
+    title = "check"
+    progress.start(title, len(files))
+    started = time.perf_counter()
+
+    def wrong(key: str) -> str | None:
+        digest = hashlib.sha256()
+        try:
+            for piece in place.read(key):
+                digest.update(piece)
+        except FileNotFoundError:
+            return f"{key} is missing"
+        return None if digest.hexdigest() == files[key].sha256 else f"{key} is not what was written"
+
+    damaged = []
+    with ThreadPoolExecutor(COPIES, thread_name_prefix="headwater-check") as pool:
+        for found in pool.map(wrong, files):
+            progress.advance(title, 1)
+            if found is not None:
+                damaged.append(found)
+    if damaged:
+        more = f", and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+        raise BackupError(
+            f"The backup at {place.uri} is damaged: {'; '.join(damaged[:_NAMED])}{more}. Nothing was changed. Use another "
+            "backup."
+        )
+    progress.finish(StageReport(title, len(files), len(files), 0, 0, time.perf_counter() - started))
+
+
+def _require_empty(project: Project, ledger: Ledger, names: Sequence[str], whole: bool) -> None:
+    held = []
+    for name in names:
+        if ledger.holds_rows(name):
+            held.append(f"the ledger has releases of {name!r}")
+        if any(folder != ".lock" and not folder.startswith(".") for folder in project.lake(name).children()):
+            held.append(f"there are tables of {name!r} in {project.lake(name).uri}")
+        if _anything(project.index_path(name)):
+            held.append(f"there are releases in {project.index_path(name)}")
+    if whole and ledger.holds_rows(None):
+        held.append("the ledger has API keys")
+    if held:
+        raise BackupError(
+            f"The project is not empty: {'; '.join(held)}. Restoring replaces that; add --force if it is meant to, or "
+            "choose other corpora."
+        )
+
+
+def _anything(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _before(ledger: Ledger, names: Sequence[str], interrupted: _Mark | None, place: Place) -> _Mark:
+    """Return what the ledger knows, or knew before a restore that was interrupted took it away."""
+    corpora = dict(interrupted.corpora) if interrupted is not None else {}
+    for name in names:
+        last = max((info.number for info in ledger.releases(name)), default=0)
+        generation = ledger.pointer(name).generation
+        if name in corpora:
+            last, generation = max(last, corpora[name].last_release), max(generation, corpora[name].generation)
+        corpora[name] = _Before(last_release=last, generation=generation)
+    if interrupted is not None:  # what the ledger has by now may have come from the backup
+        return interrupted.model_copy(update={"place": place.uri, "corpora": corpora})
+    erasures = any(ledger.holds_rows(name) or ledger.erasures(name) for name in names)
+    return _Mark(place=place.uri, corpora=corpora, erasures=erasures, keys=ledger.holds_rows(None))
+
+
+def _corpus(
+    project: Project, place: Place, manifest: Manifest, name: str, before: _Before, progress: Progress
+) -> tuple[int, ...]:
+    """Put one corpus in place; return the releases that had to be built from the lake."""
+    started = time.perf_counter()
+    lake, index = manifest.files_under(f"lake/{name}/"), manifest.files_under(f"index/{name}/")
+    title = f"restore {name}"
+    progress.start(title, len(lake) + len(index))
+    with open_corpus(project.corpus_file(name).parent) as corpus:
+        corpus.ledger.clear_rows(name)
+        corpus.ledger.touch(name)
+        _place_lake(corpus, place, lake, name, lambda: progress.advance(title, 1))
+        for release in corpus.engine.releases():
+            corpus.engine.drop(release)
+        if isinstance(corpus.engine, EdgeEngine):
+            _place_index(corpus.engine.path, place, index, name, lambda: progress.advance(title, 1))
+        infos = [info for info in _infos(place, manifest, name) if info.state in KEPT]
+        rebuilt = build(corpus, _readable(corpus, infos), manifest.corpora[name].live, every=False, progress=progress)
+        corpus.ledger.clear_rows(name)  # the row that counted the generation
+        tables = _tables(place, manifest, name)
+        tables["corpora"] = (
+            row
+            | {
+                # Whoever has a release open opens it again.
+                "generation": max(row["generation"], before.generation) + 2,
+                "last_release": max(row["last_release"], before.last_release),  # numbers are never given out twice
+            }
+            for row in tables["corpora"]
+        )
+        corpus.ledger.import_rows(tables, name)
+        corpus.refresh()
+    count = len(lake) + len(index)
+    progress.finish(StageReport(title, count, count, 0, 0, time.perf_counter() - started))
+    return rebuilt.releases
+
+
+def _place_lake(
+    corpus: Corpus, place: Place, files: dict[str, StoredFile], name: str, tell: Callable[[], None]
+) -> None:
+    folder = corpus.tables.folder
+    target = Place(folder.uri)
+    if isinstance(folder, LocalFolder):
+        for child in folder.children():  # not the lock, which is a file
+            remove_tree(folder.path / child)
+    else:
+        target.delete([key for key in target.files() if key != OWNER_FILE])
+
+    def copy(key: str) -> None:
+        _, digest = target.write(key.removeprefix(f"lake/{name}/"), place.read(key))
+        if digest != files[key].sha256:
+            raise BackupError(f"{place.uri}/{key} changed while it was restored. Restore again.")
+
+    _in_parallel(copy, files, tell)
+    if isinstance(folder, LocalFolder):
+        sync_tree(folder.path)
+
+
+def _place_index(folder: Path, place: Place, files: dict[str, StoredFile], name: str, tell: Callable[[], None]) -> None:
+    remove_tree(folder)
+    if not files:
+        return
+
+    def copy(key: str) -> None:
+        unpack(place.read(key), folder / key.removeprefix(f"index/{name}/").removesuffix(SUFFIX))
+
+    _in_parallel(copy, files, tell)
+    sync_tree(folder)
+
+
+def _in_parallel(work: Callable[[str], None], keys: Iterable[str], tell: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(COPIES, thread_name_prefix="headwater-restore") as pool:
+        for _ in pool.map(work, keys):
+            tell()
+
+
+def _readable(corpus: Corpus, infos: Sequence[ReleaseInfo]) -> Sequence[ReleaseInfo]:
+    """Drop the releases that this version of the engine can't open, so that they are built again; return all."""
+    for release in corpus.engine.releases():
+        try:
+            corpus.engine.open(release).close()
+        except ReleaseError:
+            corpus.engine.drop(release)
+    return infos
+
+
+def _infos(place: Place, manifest: Manifest, name: str) -> Iterator[ReleaseInfo]:
+    for row in _tables(place, manifest, name)["releases"]:
+        times = {key: row[key] and datetime.fromisoformat(row[key]) for key in ("created_at", "published_at")}
+        yield ReleaseInfo(**{**row, **times, "checks": tuple(row["checks"])})
+
+
+def _tables(place: Place, manifest: Manifest, scope: str) -> dict[str, Iterator[dict[str, Any]]]:
+    prefix = f"ledger/{scope}/"
+    return {key.removeprefix(prefix).removesuffix(".jsonl"): _rows(place, key) for key in manifest.files_under(prefix)}
+
+
+def _rows(place: Place, key: str) -> Iterator[dict[str, Any]]:
+    waiting = b""
+    for piece in place.read(key):
+        *lines, waiting = (waiting + piece).split(b"\n")
+        for line in lines:
+            yield json.loads(line)

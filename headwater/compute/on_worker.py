@@ -1,0 +1,139 @@
+"""What runs on the machines of a Ray cluster.
+
+A batch still runs in a process of its own under the stage's limits, below the Ray worker that took it: what it may do to
+itself (crash, hang, take too much memory) is found and contained there, exactly as on a single machine.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from headwater import pool
+from headwater.compute.sameness import Installation, check_same
+from headwater.errors import ConfigError, HeadwaterError
+
+if TYPE_CHECKING:
+    from headwater.embedding.contract import EmbeddingModel
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An error that stops the run: it is no batch's fault. ``node`` is the machine that had it."""
+
+    node: str
+    error: HeadwaterError
+
+    def raised(self) -> HeadwaterError:
+        """Return the error with its machine."""
+        kind = ConfigError if isinstance(self.error, ConfigError) else HeadwaterError
+        return kind(f"On the Ray node {self.node}: {self.error}")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An embedding model that is loaded: on which machine, on what device, and what it is."""
+
+    node: str
+    device: str
+    number_format: str
+    dimensions: int
+    max_tokens: int
+
+
+def guarded(work: Callable[[], Any]) -> bytes:
+    """Return the pickled result of ``work``, or a :class:`Stop`.
+
+    Bytes, because the caller of a Ray task gets a copy of them: an array would stay in the object store as long as
+    somebody holds it.
+    """
+    try:
+        result = work()
+    except HeadwaterError as error:
+        result = Stop(socket.gethostname(), error.with_traceback(None))
+    return pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def run_batch(setup: bytes, batch: bytes, limit: float | None, expected: bytes) -> bytes:
+    """Run one batch in a worker process of this machine; a Ray task.
+
+    ``setup`` is (function, arguments, memory in MiB, preparation) of a :class:`headwater.pool.WorkerPool`, ``limit`` the
+    batch's wall-clock limit in seconds, ``expected`` the :class:`Installation` of the run; all pickled. Returns the
+    result, a WorkerFailure or a :class:`Stop`.
+    """
+
+    def work() -> Any:
+        _checked(expected)
+        _make_way(setup)
+        function, arguments, memory_mb, prepare = pickle.loads(setup)
+        with pool.WorkerPool(
+            function, *arguments, workers=1, memory_mb=memory_mb, prepare=prepare, spare=True
+        ) as workers:
+            [(_, outcome)] = workers.map([pickle.loads(batch)], limit)
+        return outcome
+
+    return guarded(work)
+
+
+@lru_cache(maxsize=8)
+def _checked(expected: bytes) -> None:
+    found: Installation = pickle.loads(expected)
+    check_same(found)
+
+
+_current: bytes | None = None
+
+
+def _make_way(setup: bytes) -> None:
+    """Keep the worker process of one stage only: a machine has one Ray worker per processor, and memory for so many."""
+    global _current
+    if _current != setup:
+        pool.drop_spares()
+        _current = setup
+
+
+class EmbeddingActor:
+    """One copy of the embedding model on a machine of the cluster; a Ray actor."""
+
+    def __init__(self, policy: str, fingerprint: str, device: str, expected: bytes) -> None:
+        self._policy, self._fingerprint, self._device, self._expected = policy, fingerprint, device, expected
+
+    def start(self) -> bytes:
+        """Load the model; returns a :class:`Started` or a :class:`Stop`."""
+
+        def work() -> Started:
+            model = self._model()
+            return Started(
+                socket.gethostname(),
+                getattr(model, "device", self._device),
+                getattr(model, "number_format", ""),
+                model.dimensions,
+                model.max_tokens,
+            )
+
+        return guarded(work)
+
+    def embed(self, message: bytes) -> bytes:
+        """Embed pickled (texts, token ids or None); returns :class:`headwater.embedding.Vectors` or a :class:`Stop`."""
+        return guarded(lambda: self._model().try_documents(*pickle.loads(message)))
+
+    def queries(self, message: bytes) -> bytes:
+        """Embed pickled queries; returns an array of vectors or a :class:`Stop`."""
+        return guarded(lambda: self._model().encode_queries(pickle.loads(message)))
+
+    def _model(self) -> EmbeddingModel:
+        _checked(self._expected)
+        from headwater.embedding import open_embedder
+        from headwater.policies import EmbedPolicy
+
+        policy = EmbedPolicy.model_validate_json(self._policy).model_copy(update={"device": self._device})
+        model = open_embedder(policy)
+        if model.fingerprint != self._fingerprint:
+            raise ConfigError(
+                "embed.model is another model than where the run is: its files differ. Give the node the same ones."
+            )
+        return model

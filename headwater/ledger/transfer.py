@@ -1,0 +1,139 @@
+"""The ledger's rows as JSON values, to be kept elsewhere and put into this or another database.
+
+Rows, not files: what SQLite kept can go into PostgreSQL, and the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headwater.errors import BackupError
+from headwater.ledger.base import LedgerPart
+from headwater.ledger.engine import write
+from headwater.ledger.schema import UtcDateTime, api_keys, audit, corpora, erasures, leases, metadata
+
+Rows: TypeAlias = Iterator[dict[str, Any]]
+
+_ROWS = 1000
+"""Rows read or written at a time: bounds memory."""
+
+_OF_THIS_DATABASE = frozenset({leases.name})
+"""Not kept: who is writing now. The token of a lease must go on growing in the database that it is checked in."""
+
+_ONLY_ADDED_TO = frozenset({api_keys.name, audit.name, erasures.name})
+"""Never cleared: what was done, what must not come back, and which keys were revoked, stays known whatever is put in its
+place."""
+
+
+class Transfer(LedgerPart):
+    """Taking the rows of a corpus, or of the project (prompts, keys, audit entries of no corpus), out and in."""
+
+    @contextmanager
+    def exported(self, corpus: str | None) -> Iterator[Iterator[tuple[str, Rows]]]:
+        """Give (table, rows) of a corpus, of the project for None, all as they are at one moment.
+
+        Rows are JSON values; times are in ISO 8601. Each table's rows have to be read before the next table.
+        """
+        consistent = {} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self._engine.connect().execution_options(**consistent) as connection, connection.begin():
+            yield ((table.name, _exported(connection, table, corpus)) for table in _tables(corpus))
+
+    def holds_rows(self, corpus: str | None) -> bool:
+        """Return whether a corpus was ever indexed here; for None, whether there is an API key."""
+        query = sa.select(sa.func.count())
+        query = query.select_from(api_keys) if corpus is None else query.where(corpora.c.corpus == corpus)
+        with self._engine.connect() as connection:
+            return bool(connection.execute(query).scalar())
+
+    def clear_rows(self, corpus: str | None) -> None:
+        """Delete what :meth:`exported` gives, but the audit log, the erasures and the API keys."""
+        with write(self._engine) as connection:
+            for table in reversed(_tables(corpus)):
+                if table.name not in _ONLY_ADDED_TO:
+                    connection.execute(table.delete().where(_scope(table, corpus)))
+
+    def import_rows(self, tables: Mapping[str, Rows], corpus: str | None) -> int:
+        """Insert rows that :meth:`exported` gave, in one transaction; return how many were new.
+
+        Rows whose key is there already are left as they are. Raises BackupError, and changes nothing, for a table or a
+        column that this version does not have, or a row of another corpus.
+        """
+        known = {table.name: table for table in _tables(corpus)}
+        unknown = sorted(set(tables) - set(known))
+        if unknown:
+            raise BackupError(f"Ledger tables that this version of Headwater does not have: {', '.join(unknown)}.")
+        count = 0
+        with write(self._engine) as connection:
+            for name, table in known.items():  # in the order that foreign keys need
+                for part in _parts(tables.get(name, iter(()))):
+                    count += _insert(connection, table, [_imported(table, row, corpus) for row in part])
+        return count
+
+
+def _tables(corpus: str | None) -> list[sa.Table]:
+    kept = [table for table in metadata.sorted_tables if table.name not in _OF_THIS_DATABASE]
+    if corpus is not None:
+        return [table for table in kept if "corpus" in table.c]
+    return [table for table in kept if "corpus" not in table.c or table.name == audit.name]
+
+
+def _scope(table: sa.Table, corpus: str | None) -> sa.ColumnElement[bool]:
+    if "corpus" not in table.c:
+        return sa.true()
+    return table.c.corpus.is_(None) if corpus is None else table.c.corpus == corpus
+
+
+def _exported(connection: sa.Connection, table: sa.Table, corpus: str | None) -> Rows:
+    query = sa.select(table).where(_scope(table, corpus)).order_by(*table.primary_key.columns)
+    for part in connection.execute(query).mappings().partitions(_ROWS):
+        for row in part:
+            yield {
+                name: value.isoformat() if isinstance(value, datetime) else value
+                for name, value in row.items()
+                if not _numbered(table, name)
+            }
+
+
+def _imported(table: sa.Table, row: Mapping[str, Any], corpus: str | None) -> dict[str, Any]:
+    unknown = sorted(set(row) - set(table.c.keys()))
+    if unknown:
+        raise BackupError(f"Ledger table {table.name} has no column {', '.join(unknown)} in this version of Headwater.")
+    if corpus is not None and row.get("corpus") != corpus:
+        raise BackupError(f"A row of the ledger table {table.name} is not of corpus {corpus!r}.")
+    return {name: _value(table.c[name], value) for name, value in row.items()}
+
+
+def _value(column: sa.Column[Any], value: Any) -> Any:
+    if isinstance(value, str) and isinstance(column.type, UtcDateTime):
+        return datetime.fromisoformat(value)
+    return value
+
+
+def _numbered(table: sa.Table, column: str) -> bool:
+    """Return whether the database gives out this key: another one gives another, in the same order."""
+    return table.c[column] is table.autoincrement_column
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    added = 0
+    for row in rows:  # one by one: rows of an older version lack columns, which then take their defaults
+        added += max(connection.execute(insert(table).values(**row).on_conflict_do_nothing()).rowcount, 0)
+    return added
+
+
+def _parts(rows: Rows) -> Iterator[list[dict[str, Any]]]:
+    part: list[dict[str, Any]] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == _ROWS:
+            yield part
+            part = []
+    if part:
+        yield part

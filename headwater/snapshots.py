@@ -1,0 +1,83 @@
+"""Taking snapshots of a corpus on a Qdrant server, and going back to one without bringing back what must stay away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from headwater.errors import ConfigError
+from headwater.index import API_KEY, CA_FILE
+from headwater.index.server import ServerEngine
+from headwater.index.snapshots import Snapshot
+from headwater.rebuild import Rebuilt, build
+from headwater.releases import KEPT, narrowed
+from headwater.reports import NoProgress
+
+if TYPE_CHECKING:
+    from headwater.corpus import Corpus
+
+PATIENCE_SECONDS = 3600
+"""How long a server may take for the snapshot of one collection."""
+
+
+def take_snapshot(corpus: Corpus) -> Snapshot:
+    """Let the server take a snapshot of every release. Raises ConfigError without one, LeaseError while a reindex runs."""
+    with corpus.writing(), _patient(corpus) as engine:
+        return engine.take_snapshot()
+
+
+def list_snapshots(corpus: Corpus) -> list[Snapshot]:
+    """Return the snapshots of a corpus, newest first. Raises ConfigError without a server."""
+    with _patient(corpus) as engine:
+        return engine.snapshots.all()
+
+
+def restore_snapshot(corpus: Corpus, identity: str) -> Rebuilt:
+    """Put a snapshot in place; return the releases that are newer, or missing in it, and were built from the lake.
+
+    Permissions that were taken away since are taken away from it, and releases that the ledger does not keep any more are
+    dropped. Nobody can open a release before that is done; where it is interrupted, :func:`headwater.rebuild.rebuild_releases`
+    builds those that are not back. What was erased since is in no snapshot: an erasure deletes them. Raises NotFoundError
+    for a snapshot that isn't there, and what :func:`take_snapshot` does.
+    """
+    with corpus.writing(), _patient(corpus) as engine:
+        kept = [info for info in corpus.releases() if info.state in KEPT]
+        by_number = {info.number: info for info in kept}
+
+        def left(release: int) -> dict[str, list[str]] | None:
+            if release not in by_number:
+                return None
+            info = by_number[release]
+            current = corpus.tables.source_objects.read(["doc_id", "readers"], info.readers_version)
+            return narrowed(corpus, info, current)
+
+        engine.restore_snapshot(identity, left)
+        rebuilt = build(corpus, kept, corpus.ledger.live(corpus.name), every=False, progress=NoProgress())
+        live = corpus.ledger.live(corpus.name)
+        if live is not None:
+            engine.publish(live)
+        corpus.ledger.touch(corpus.name)
+        corpus.refresh()
+    return rebuilt
+
+
+@contextmanager
+def _patient(corpus: Corpus) -> Iterator[ServerEngine]:
+    policy = corpus.policy.index
+    if policy.url is None:
+        raise ConfigError(
+            f"Corpus {corpus.name!r} has no Qdrant server (index.url): its index is in files, which headwater backup copies."
+        )
+    engine = ServerEngine(
+        policy.url,
+        corpus.name,
+        api_key=os.environ.get(API_KEY),
+        ca_file=os.environ.get(CA_FILE),
+        policy=policy.model_copy(update={"timeout_seconds": PATIENCE_SECONDS}),
+    )
+    try:
+        yield engine
+    finally:
+        engine.close()

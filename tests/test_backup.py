@@ -1,0 +1,536 @@
+"""Backup, restore and disaster: the live release answers as before, and what is not whole is not put in place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from headwater.api_keys import split_key
+from headwater.backup import backup, check, restore
+from headwater.backup.packing import packed, unpack
+from headwater.backup.places import Place
+from headwater.backup.restoring import MARK
+from headwater.cli import app
+from headwater.corpus import Corpus, open_corpus
+from headwater.erase import erase
+from headwater.errors import BackupError, ConfigError, LakeError, LeaseError, NotFoundError, ReleaseError
+from headwater.lake_owner import OWNER_FILE
+from headwater.ledger import Ledger
+from headwater.ledger.schema import erasures
+from headwater.pipeline import Pipeline
+from headwater.project import Project
+from headwater.rebuild import rebuild_releases
+from headwater.releases import collect_garbage
+from headwater.snapshots import restore_snapshot, take_snapshot
+from headwater.types import Principal
+from tests.conftest import SMALL, SMALL_ACCESS, SMALL_FILES, use_project, write_corpus
+from tests.qdrant_server import qdrant_server
+from tests.release_engines import QUIET
+
+QUESTIONS = ("How long does the battery last?", "How many days of paid leave?", "What does the opera cost?")
+HR = Principal(frozenset({"hr"}))
+GAUGE = "gauge.md"
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two releases, the older of which was narrowed and lost a document to an erasure."""
+    root = tmp_path_factory.mktemp("backup") / "project"
+    with pytest.MonkeyPatch.context() as patch:
+        project = use_project(root, patch)
+        folder = write_corpus(root, SMALL, SMALL_FILES, access=SMALL_ACCESS)
+        with opened(project) as corpus:
+            Pipeline(corpus, workers=1).run()
+            gauge = folder / "documents" / "gauge.md"
+            gauge.write_text(gauge.read_text().replace("nine years", "eleven years"))
+            (folder / "documents" / "policies" / "travel.html.acl.json").write_text('{"groups": ["hr"]}')
+            Pipeline(corpus, workers=1).run()
+            erase(corpus, "hr/pay.md", reason="asked for")
+            corpus.answer(QUESTIONS[0])
+    return root
+
+
+@pytest.fixture
+def project(indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    root = tmp_path / "project"
+    shutil.copytree(indexed, root)
+    return use_project(root, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def saved(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of that project; read it, or copy it."""
+    target = tmp_path_factory.mktemp("saved") / "backup"
+    with pytest.MonkeyPatch.context() as patch:
+        backup(use_project(indexed, patch), str(target))
+    return target
+
+
+def opened(project: Project) -> Corpus:
+    return open_corpus(project.root / "assets" / SMALL)
+
+
+def lose_all(project: Project) -> None:
+    shutil.rmtree(project.home)
+
+
+def passages(corpus: Corpus, release: int | None = None) -> list[Any]:
+    return [
+        (question, passage.chunk_id, passage.score, passage.text)
+        for question in QUESTIONS
+        for principal in (None, HR)
+        for passage in corpus.search(question, 10, principal=principal, release=release)
+    ]
+
+
+def state(project: Project) -> dict[str, Any]:
+    """Return everything that a restore has to bring back."""
+    with opened(project) as corpus:
+        answers = [corpus.answer(question, principal=HR) for question in QUESTIONS]
+        return {
+            "passages": {number: passages(corpus, number) for number in (1, 2)},
+            "answers": [(a.refused, a.release, a.reason, a.sentences) for a in answers],
+            "receipts": corpus.receipts(),
+            "releases": corpus.releases(),
+            "erasures": corpus.ledger.erasures(SMALL),
+            "status": corpus.status(),
+        }
+
+
+def secret_of(text: str) -> tuple[str, str]:
+    found = split_key(text)
+    assert found is not None
+    return found
+
+
+def new_release(corpus: Corpus) -> int:
+    return corpus.ledger.create_release(SMALL, parent=None, spec="x", table_versions={}, counts={})
+
+
+def keys_found(project: Project, question: str = "How long does the battery last?") -> set[str]:
+    with opened(project) as corpus:
+        return {p.key for release in (None, 1) for p in corpus.search(question, 30, principal=HR, release=release)}
+
+
+@pytest.mark.slow
+def test_after_backup_wipe_and_restore_everything_is_as_before_and_nothing_is_left_to_do(
+    indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = use_project(indexed, monkeypatch)  # where it is: to a copy of the documents, all would be new
+    before = state(project)
+    report = backup(project, str(tmp_path / "backup"))
+    assert report.corpora == (SMALL,) and report.files == len(check(str(tmp_path / "backup")).files)
+    lose_all(project)
+    restored = restore(project, str(tmp_path / "backup"))
+    assert restored.live == {SMALL: 2} and not restored.rebuilt and not restored.erased
+    assert state(project) == before
+    with opened(project) as corpus:
+        actions = [entry.action for entry in corpus.ledger.audit_entries()]
+        assert "document.erase" in actions and "backup.restore" in actions
+        done = Pipeline(corpus, workers=1).run()
+        # The erased object's own row says from now on that it stays out; nothing else is computed.
+        assert done.release == 2 and {stage.stage for stage in done.stages if stage.recomputed} <= {"source_objects"}
+
+
+def change_byte(folder: Path) -> None:
+    file = next(folder.glob("lake/*/embeddings/*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def cut(folder: Path) -> None:
+    file = next(folder.glob("index/*/2/release.json.zst"))
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def lose_file(folder: Path) -> None:
+    (folder / "ledger" / SMALL / "releases.jsonl").unlink()
+
+
+def change_manifest(folder: Path) -> None:
+    file = folder / "manifest.json"
+    file.write_text(file.read_text().replace('"live": 2', '"live": 1'))
+
+
+def interrupt(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "backup.started").touch()
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (change_byte, r"embeddings/.* is not what was written"),
+        (cut, r"release\.json\.zst is not what was written"),
+        (lose_file, r"releases\.jsonl is missing"),
+        (change_manifest, r"manifest\.json is damaged"),
+        (interrupt, "was interrupted"),
+        (shutil.rmtree, "holds no backup"),
+    ],
+)
+def test_a_backup_that_is_not_whole_is_recognised_before_anything_is_changed(
+    project: Project, saved: Path, tmp_path: Path, harm: Callable[[Path], None], message: str
+) -> None:
+    copy = tmp_path / "backup"
+    shutil.copytree(saved, copy)
+    harm(copy)
+    lose_all(project)
+    with pytest.raises(BackupError, match=message):
+        restore(project, str(copy))
+    with pytest.raises(BackupError, match=message):
+        check(str(copy))
+    assert not (project.home / "lake" / SMALL / "chunks").exists()
+
+
+def test_a_backup_begins_only_where_nothing_is_or_an_interrupted_one(project: Project, tmp_path: Path) -> None:
+    place = tmp_path / "backup"
+    place.mkdir()
+    (place / "letter.txt").write_text("mine")
+    with pytest.raises(BackupError, match="not empty"):
+        backup(project, str(place))
+    assert (place / "letter.txt").read_text() == "mine"
+    (place / "letter.txt").unlink()
+    (place / "backup.started").touch()
+    (place / "lake" / "half.parquet").parent.mkdir()
+    (place / "lake" / "half.parquet").write_bytes(b"half")
+    backup(project, str(place))
+    assert not (place / "lake" / "half.parquet").exists() and check(str(place))
+    with pytest.raises(BackupError, match="holds a backup already"):
+        backup(project, str(place))
+    with pytest.raises(NotFoundError, match="no corpus 'letters'"):
+        backup(project, str(tmp_path / "other"), corpora=["letters"])
+
+
+def test_a_backup_beside_a_writer_says_who_it_is_or_waits_for_it(project: Project, tmp_path: Path) -> None:
+    ledger = Ledger(project.ledger_url)
+    token = ledger.acquire_lease(SMALL, "other-machine:7:abc", 60)
+    with pytest.raises(LeaseError, match="other-machine"):
+        backup(project, str(tmp_path / "backup"))
+    with pytest.raises(BackupError, match="interrupted"):
+        check(str(tmp_path / "backup"))
+    ledger.renew_lease(SMALL, token, 2)  # and no more: its writer is gone
+    assert backup(project, str(tmp_path / "backup"), wait=60).files
+    ledger.close()
+
+
+@pytest.mark.slow
+def test_an_older_backup_replaces_what_is_there_only_by_force_and_does_not_bring_back_what_was_erased_since(
+    project: Project, saved: Path
+) -> None:
+    with opened(project) as corpus:
+        before = passages(corpus)
+        token = corpus.ledger.pointer(SMALL).generation
+        receipt = erase(corpus, GAUGE, reason="asked for, too")
+    assert GAUGE not in keys_found(project)
+    with pytest.raises(BackupError, match=r"not empty: the ledger has releases of 'works'.*--force"):
+        restore(project, str(saved))
+    report = restore(project, str(saved), force=True)
+    assert [(one.corpus, one.key, one.proved) for one in report.erased] == [(SMALL, GAUGE, True)]
+    assert report.erasures_known
+    assert GAUGE not in keys_found(project)
+    with opened(project) as corpus:
+        (record,) = corpus.ledger.erasures(SMALL, GAUGE)
+        assert record.lifted_at is None and record.receipt["reason"] == "asked for, too"
+        assert record.receipt["erased_at"] > receipt.erased_at.isoformat()  # the proof of what was restored
+        assert corpus.ledger.pointer(SMALL).generation > token + 1
+        assert [row for row in passages(corpus) if "battery" in row[3]] == []
+        assert len(passages(corpus)) < len(before)
+        # What stayed in the bucket stays out.
+        Pipeline(corpus, workers=1).run()
+        assert corpus.receipts(GAUGE)[0].reason == "erased"
+
+
+@pytest.mark.slow
+def test_what_was_erased_since_is_told_by_a_list_where_the_ledger_is_lost(
+    project: Project, saved: Path, tmp_path: Path
+) -> None:
+    with opened(project) as corpus:
+        erase(corpus, GAUGE, reason="asked for, too")
+    backup(project, str(tmp_path / "later"))
+    listed = tmp_path / "later" / "ledger" / SMALL / "erasures.jsonl"
+    lose_all(project)
+    assert not restore(project, str(saved)).erasures_known
+    assert GAUGE in keys_found(project)
+    lose_all(project)
+    report = restore(project, str(saved), erasures=listed)
+    assert [one.key for one in report.erased] == [GAUGE] and report.erasures_known
+    assert GAUGE not in keys_found(project)
+    lose_all(project)
+    listed.write_text('{"key": "x"}\n')
+    with pytest.raises(BackupError, match=r"erasures\.jsonl:1: not an erasure"):
+        restore(project, str(saved), erasures=listed)
+
+
+@pytest.mark.slow
+def test_keys_that_were_revoked_stay_so_and_newer_ones_stay_where_the_ledger_is_not_lost(
+    project: Project, tmp_path: Path
+) -> None:
+    with opened(project) as corpus:
+        revoked, text = corpus.ledger.create_api_key("app", scopes=["search"], who="test")
+        rotated, old = corpus.ledger.create_api_key("site", scopes=["search"], who="test")
+        place = str(tmp_path / "with-keys")
+        backup(project, place)
+        corpus.ledger.revoke_api_key("app")
+        _, new = corpus.ledger.rotate_api_key("site", grace=timedelta())
+        later, _ = corpus.ledger.create_api_key("later", scopes=["search"], who="test")
+    assert restore(project, place, force=True).keys_known
+    with opened(project) as corpus:
+        assert {key.id for key in corpus.ledger.api_keys()} == {revoked.id, rotated.id, later.id}
+        assert corpus.ledger.api_key_of(*secret_of(text)) is None
+        assert corpus.ledger.api_key_of(*secret_of(old)) is None
+        assert corpus.ledger.api_key_of(*secret_of(new)) is not None
+    lose_all(project)
+    assert not restore(project, place).keys_known
+    with opened(project) as corpus:
+        assert corpus.ledger.api_key_of(*secret_of(text)) is not None
+
+
+@pytest.mark.slow
+def test_which_erasures_are_newer_than_a_backup_no_clock_decides(project: Project, saved: Path) -> None:
+    with opened(project) as corpus:
+        erase(corpus, GAUGE, reason="asked for, too")
+        with corpus.ledger._engine.begin() as connection:  # by a machine whose clock was slow
+            slow = check(str(saved)).corpora[SMALL].taken_at - timedelta(hours=1)
+            connection.execute(erasures.update().where(erasures.c.key == GAUGE).values(erased_at=slow))
+    assert [one.key for one in restore(project, str(saved), force=True).erased] == [GAUGE]
+    assert GAUGE not in keys_found(project)
+
+
+@pytest.mark.slow
+def test_a_restore_that_was_killed_forgets_no_number_that_was_given_out(
+    project: Project, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(project) as corpus:
+        numbers = [new_release(corpus) for _ in range(3)]
+        for _ in range(5):
+            corpus.ledger.touch(SMALL)
+        generation = corpus.ledger.pointer(SMALL).generation
+    with monkeypatch.context() as patch:
+
+        def dies(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("headwater.backup.restoring._place_index", dies)
+        with pytest.raises(KeyboardInterrupt):
+            restore(project, str(saved), force=True)
+    assert restore(project, str(saved)).erasures_known
+    assert not (project.home / MARK).exists()
+    with opened(project) as corpus:
+        assert corpus.ledger.pointer(SMALL).generation > generation
+        assert new_release(corpus) > max(numbers)
+
+
+def test_a_lake_of_another_ledger_is_refused_before_it_is_touched(
+    project: Project, saved: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWATER_LAKE", f"s3://{s3}/shared")
+    lake = Place(f"s3://{s3}/shared/{SMALL}")
+    lake.write(".owner", [b"another home"])
+    lake.write("chunks/part.parquet", [b"x"])
+    with pytest.raises(ConfigError, match="another ledger"):
+        restore(project, str(saved), force=True)
+    assert b"".join(lake.read(".owner")) == b"another home" and lake.files() == [".owner", "chunks/part.parquet"]
+
+
+def test_a_restore_that_was_killed_is_done_again_by_the_same_command(
+    project: Project, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(project) as corpus:
+        before = passages(corpus)
+    lose_all(project)
+    with monkeypatch.context() as patch:
+
+        def dies(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("headwater.backup.restoring._place_index", dies)
+        with pytest.raises(KeyboardInterrupt):
+            restore(project, str(saved))
+    with opened(project) as corpus, pytest.raises(NotFoundError, match="no live release"):
+        corpus.search("anything")
+    restore(project, str(saved))
+    with opened(project) as corpus:
+        assert passages(corpus) == before
+
+
+@pytest.mark.slow
+@QUIET
+def test_releases_move_from_files_to_a_server_and_back_by_backups_of_either(
+    project: Project, saved: Path, tmp_path: Path
+) -> None:
+    with opened(project) as corpus:
+        before = {number: passages(corpus, number) for number in (1, 2)}
+    with qdrant_server() as server:
+        use_index(project, url=server.url, grpc_port=server.grpc_port)
+        lose_all(project)
+        assert restore(project, str(saved)).rebuilt == {SMALL: (1, 2)}
+        with opened(project) as corpus:
+            for number, rows in before.items():
+                found = passages(corpus, number)
+                assert [row[:2] for row in found] == [row[:2] for row in rows]
+                assert [row[2] for row in found] == pytest.approx([row[2] for row in rows], abs=1e-5)
+            snapshot = take_snapshot(corpus)
+            corpus.engine.drop(2)
+            assert restore_snapshot(corpus, snapshot.id).releases == () and corpus.engine.releases() == [1, 2]
+            corpus.engine.drop(1)
+            without = take_snapshot(corpus)
+            assert restore_snapshot(corpus, without.id).releases == (1,)
+            assert [row[:2] for row in passages(corpus, 1)] == [row[:2] for row in before[1]]
+            with pytest.raises(NotFoundError, match="no document at"):  # by now: a snapshot may have it
+                erase(corpus, "left.md", reason="asked for")
+            assert not any(server.snapshots.values())
+        backup(project, str(tmp_path / "of-server"))
+    use_index(project)
+    assert not check(str(tmp_path / "of-server")).files_under("index/")
+    lose_all(project)
+    assert restore(project, str(tmp_path / "of-server")).rebuilt == {SMALL: (1, 2)}
+    with opened(project) as corpus:
+        assert {number: passages(corpus, number) for number in (1, 2)} == before
+        with pytest.raises(ConfigError, match="no Qdrant server"):
+            take_snapshot(corpus)
+
+
+def use_index(project: Project, **index: Any) -> None:
+    """Write the corpus' index settings."""
+    file = project.corpus_file(SMALL)
+    document = yaml.safe_load(file.read_text())
+    document["attributes"]["index"] = index
+    file.write_text(yaml.safe_dump(document))
+
+
+def test_backup_and_restore_by_way_of_a_bucket(
+    project: Project, saved: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(project) as corpus:
+        before = passages(corpus)
+    backup(project, f"s3://{s3}/2031-05-06")
+    lose_all(project)
+    restore(project, f"s3://{s3}/2031-05-06")
+    with opened(project) as corpus:
+        assert passages(corpus) == before
+    with pytest.raises(BackupError, match="no such bucket"):
+        check("s3://elsewhere/x")
+    monkeypatch.setenv("HEADWATER_LAKE", f"s3://{s3}/lake")
+    lose_all(project)
+    restore(project, str(saved))
+    assert not (project.home / "lake" / SMALL / "chunks").exists()
+    backup(project, str(tmp_path / "again"))
+    assert check(str(tmp_path / "again")).files_under("lake/") == check(str(saved)).files_under("lake/")
+    with pytest.raises(BackupError, match=f"tables of 'works' in s3://{s3}/lake"):
+        restore(project, str(saved))
+    restore(project, str(saved), force=True)
+    with opened(project) as corpus:
+        assert corpus.tables.chunks.read(["id"]).height
+
+
+def test_a_restore_into_a_shared_folder_takes_no_lake_of_another_home(
+    project: Project, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWATER_LAKE", str(tmp_path / "shared"))
+    mark = tmp_path / "shared" / SMALL / OWNER_FILE
+    lose_all(project)
+    mark.parent.mkdir(parents=True)
+    mark.write_text("another home")
+    with pytest.raises(ConfigError, match="another ledger"):
+        restore(project, str(saved), force=True)
+    assert [path.name for path in mark.parent.iterdir()] == [OWNER_FILE]
+    mark.unlink()
+    restore(project, str(saved))
+    assert mark.read_bytes() == (project.home / "lake-owner").read_bytes()
+    with opened(project) as corpus, corpus.writing():
+        assert corpus.tables.chunks.read(["id"]).height
+
+
+def test_a_lost_index_is_built_again_from_the_lake_with_what_was_narrowed_and_erased(project: Project) -> None:
+    with opened(project) as corpus:
+        before = {number: passages(corpus, number) for number in (1, 2)}
+        held = {number: corpus.engine.open(number).fingerprints() for number in (1, 2)}
+    shutil.rmtree(project.index_path(SMALL))
+    with opened(project) as corpus:
+        with pytest.raises(NotFoundError, match="no sealed release 2"):
+            corpus.search("anything")
+        with pytest.raises(BackupError, match="headwater rebuild"):
+            backup(project, str(project.root / "backup"))
+        assert rebuild_releases(corpus).releases == (1, 2)
+        assert {number: passages(corpus, number) for number in (1, 2)} == before
+        assert {number: corpus.engine.open(number).fingerprints() for number in (1, 2)} == held
+        assert rebuild_releases(corpus).releases == ()
+
+
+@pytest.mark.slow
+def test_a_lost_ledger_is_an_error_that_says_what_to_do_and_loses_no_release(project: Project, saved: Path) -> None:
+    for file in project.home.glob("ledger.db*"):
+        file.unlink()
+    with opened(project) as corpus:
+        with pytest.raises(ReleaseError, match=r"ledger does not know \(1, 2; its newest is none\).*headwater restore"):
+            Pipeline(corpus, workers=1).run()
+        assert corpus.engine.releases() == [1, 2]
+        assert collect_garbage(corpus).releases == (1, 2)
+        assert Pipeline(corpus, workers=1).run().release == 1
+
+
+def test_a_damaged_table_is_named_and_mended_by_a_restore(project: Project, saved: Path) -> None:
+    with opened(project) as corpus:
+        before = passages(corpus)
+    for log in (project.lake_path(SMALL) / "chunks" / "_delta_log").iterdir():
+        log.write_bytes(b"{")
+    with opened(project) as corpus, pytest.raises(LakeError, match="chunks"):
+        Pipeline(corpus, workers=1).run()
+    with opened(project) as corpus:
+        assert passages(corpus) == before  # readers need the index alone
+    restore(project, str(saved), force=True)
+    with opened(project) as corpus:
+        assert passages(corpus) == before
+        assert corpus.tables.chunks.read(["id"]).height
+
+
+def test_the_ledger_goes_from_one_database_into_another(saved: Path, project: Project, postgres_url: str) -> None:
+    with opened(project) as corpus:
+        before = (corpus.releases(), corpus.ledger.erasures(SMALL), list(corpus.ledger.each_answer(SMALL)))
+    lose_all(project)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADWATER_LEDGER_URL", postgres_url)
+        restore(project, str(saved))
+        with opened(project) as corpus:
+            after = (corpus.releases(), corpus.ledger.erasures(SMALL), list(corpus.ledger.each_answer(SMALL)))
+            assert after == before
+            assert corpus.answer(QUESTIONS[0]).release == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20, 3 * 2**20 + 5])
+def test_packing_keeps_bytes_and_holes(tmp_path: Path, size: int) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    content = bytearray(size)
+    if size:
+        content[-1] = content[size // 2] = 7
+    source.write_bytes(content)
+    unpack((piece for whole in packed(source) for piece in (whole[:5], whole[5:])), target)
+    assert target.read_bytes() == content
+
+
+def test_the_commands_say_what_they_did_to_people_and_programs(project: Project, tmp_path: Path) -> None:
+    def run(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output
+        return result.stdout if code == 0 else result.stderr
+
+    place = str(tmp_path / "backup")
+    assert json.loads(run("backup", place, "--corpus", SMALL, "--json"))["corpora"] == [SMALL]
+    assert json.loads(run("restore", place, "--check", "--json"))["damaged"] == 0
+    assert "is whole" in run("restore", place, "--check")
+    assert "--force" in run("restore", place, code=1)
+    lose_all(project)
+    assert "live release 2" in run("restore", place)
+    shutil.rmtree(project.index_path(SMALL))
+    assert "Built releases 1, 2 again" in run("rebuild", SMALL)
+    assert json.loads(run("rebuild", SMALL, "--json"))["releases"] == []
+    assert "no Qdrant server" in run("snapshots", "list", SMALL, code=1)
