@@ -39,14 +39,24 @@ class Rebuilt:
 
 
 def rebuild_releases(corpus: Corpus, *, every: bool = False, progress: Progress | None = None) -> Rebuilt:
-    """Build the kept releases that the index lacks (``every``: all of them); the ledger is not changed.
+    """Build the kept releases that the index lacks (``every``: all of them); killed, the next
+    reindex takes away the permissions that were taken away since.
 
     Up to 50,000 points a release then answers exactly as before; above, its graph is another one of the same points.
     Raises LeaseError while a reindex runs, and ReleaseError for a release whose tables the lake does not have any more.
     """
     with corpus.writing():
         kept = [info for info in corpus.releases() if info.state in KEPT]
-        return build(corpus, kept, corpus.ledger.live(corpus.name), every=every, progress=progress or NoProgress())
+        narrow = [info for info in kept if info.readers_version is not None]
+        # Killed before a release is narrowed, the next reindex takes away from it what was taken away since.
+        for info in narrow:
+            made = info.table_versions["source_objects"]
+            corpus.ledger.note_redaction(corpus.name, info.number, redacted=True, readers_version=made)
+        live = corpus.ledger.live(corpus.name)
+        rebuilt = build(corpus, kept, live, every=every, progress=progress or NoProgress())
+        for info in narrow:
+            corpus.ledger.note_redaction(corpus.name, info.number, readers_version=info.readers_version)
+        return rebuilt
 
 
 def build(corpus: Corpus, kept: Sequence[ReleaseInfo], live: int | None, *, every: bool, progress: Progress) -> Rebuilt:
@@ -69,7 +79,7 @@ def build(corpus: Corpus, kept: Sequence[ReleaseInfo], live: int | None, *, ever
     for info in wanted:
         if info.readers_version is None:
             continue
-        current = corpus.tables.source_objects.read(["doc_id", "readers"], info.readers_version)
+        current = corpus.tables.source_objects.read(["doc_id", "readers"])
         readers = narrowed(corpus, info, current)
         if readers:
             corpus.engine.redact(info.number, readers=readers)

@@ -28,7 +28,7 @@ from headwater.ledger.schema import erasures
 from headwater.pipeline import Pipeline
 from headwater.project import Project
 from headwater.rebuild import rebuild_releases
-from headwater.releases import collect_garbage
+from headwater.releases import apply_permissions, collect_garbage
 from headwater.snapshots import restore_snapshot, take_snapshot
 from headwater.types import Principal
 from tests.conftest import SMALL, SMALL_ACCESS, SMALL_FILES, use_project, write_corpus
@@ -464,6 +464,26 @@ def test_a_lost_index_is_built_again_from_the_lake_with_what_was_narrowed_and_er
         assert {number: passages(corpus, number) for number in (1, 2)} == before
         assert {number: corpus.engine.open(number).fingerprints() for number in (1, 2)} == held
         assert rebuild_releases(corpus).releases == ()
+
+
+def test_a_rebuild_that_ended_before_it_narrowed_is_narrowed_by_the_next_reindex(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any, **__: Any) -> int:
+        raise KeyboardInterrupt
+
+    with opened(project) as corpus:
+        before = {number: passages(corpus, number) for number in (1, 2)}
+    shutil.rmtree(project.index_path(SMALL))
+    with opened(project) as corpus, monkeypatch.context() as patch:
+        patch.setattr(corpus.engine, "redact", end)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild_releases(corpus)
+    with opened(project) as corpus:
+        assert passages(corpus, 1) != before[1]
+        with corpus.writing():
+            apply_permissions(corpus)
+        assert {number: passages(corpus, number) for number in (1, 2)} == before
 
 
 @pytest.mark.slow
