@@ -1,6 +1,7 @@
 """A real vLLM on the CPU, serving a tiny model with random weights that is made on the spot.
 
-It writes nonsense, and only what the grammar of a request admits: just what the tests of structured output need.
+It writes nonsense, only what the grammar of a request admits and as much of it as that admits: just what the tests of
+structured output, and of replies that break off, need.
 vLLM lives in an environment of its own, ``build/vllm`` (``make vllm``), because it pins other versions than ours.
 """
 
@@ -64,7 +65,7 @@ class Vllm:
 
 
 def make_model(folder: Path) -> None:
-    """Write a Llama with two layers and random weights, and a byte-level tokenizer with a chat template."""
+    """Write a Llama with two layers and random weights that ends no list early, and a byte-level tokenizer."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -96,7 +97,18 @@ def make_model(folder: Path) -> None:
         bos_token_id=None,
         tie_word_embeddings=False,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    # One direction that every state has, and that speaks against each token with a "]" or with white space: lists are as
+    # long as they may be, and little stands between their items.
+    unlikely = {
+        "]",
+        *pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(" \n\r\t")[0][0],
+    }
+    rare = [number for token, number in tokenizer.get_vocab().items() if unlikely & set(token)]
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = 1.0
+        model.lm_head.weight[rare, 0] = -1.0
+    model.to(torch.bfloat16).save_pretrained(folder)
 
 
 @contextmanager
