@@ -5,7 +5,7 @@
 The folders hold real text: Markdown and plain text files, and collections in BEIR's layout (``corpus.jsonl``). They go
 through the whole line once, into a project under ``--cache``, which later runs take as it is. Queries are runs of words
 from the documents, none asked twice, so that every one is embedded. Clients run on the other cores. Printed are requests
-per second, p50, p95 and p99 of what clients waited, and the server's own seconds by step. Ends with 1 if a request failed
+per second, the server's CPU time for each, p50, p95 and p99 of what clients waited, and the server's own seconds by step. Ends with 1 if a request failed
 or p99 is not under ``--target`` milliseconds.
 """
 
@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -49,18 +50,19 @@ def main() -> int:
     build(arguments.folders, arguments.cache)
     queries = make_queries(arguments.cache / "documents")
     own = {int(core) for core in arguments.cores.split(",")}
-    with served(arguments.cache, arguments.cores) as (host, port):
+    with served(arguments.cache, arguments.cores) as (host, port, server):
         os.sched_setaffinity(0, (os.sched_getaffinity(0) - own) or own)
         asyncio.run(load(host, port, queries, arguments.clients, 5.0))  # what is slow only at first
         before = steps(host, port)
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), cpu_seconds(server)
         taken, errors = asyncio.run(load(host, port, queries, arguments.clients, arguments.seconds))
-        seconds = time.perf_counter() - began
+        seconds, busy = time.perf_counter() - began, cpu_seconds(server) - busy
         after = steps(host, port)
     p50, p95, p99 = np.percentile(np.array(taken) * 1000, [50, 95, 99])
     print(
         f"{arguments.clients} clients, {seconds:.0f} s: {len(taken) / seconds:.0f} requests a second, {errors} errors"
     )
+    print(f"the server's cores: {busy / seconds:.2f} of them busy, {1000 * busy / len(taken):.1f} ms a request")
     print(f"waited: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
     for step, (count, total, buckets) in after.items():
         count0, total0, buckets0 = before.get(step, (0.0, 0.0, {}))
@@ -125,8 +127,8 @@ def make_queries(documents: Path) -> Iterator[str]:
 
 
 @contextmanager
-def served(project: Path, cores: str) -> Iterator[tuple[str, int]]:
-    """Run ``headwater serve`` on these cores; gives host and port once it is ready."""
+def served(project: Path, cores: str) -> Iterator[tuple[str, int, psutil.Process]]:
+    """Run ``headwater serve`` on these cores; gives host, port and process once it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -142,10 +144,16 @@ def served(project: Path, cores: str) -> Iterator[tuple[str, int]]:
                 if server.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"the server did not start; see {project / 'serve.log'}")
                 time.sleep(0.2)
-            yield "127.0.0.1", port
+            yield "127.0.0.1", port, psutil.Process(server.pid)
         finally:
             server.terminate()
             server.wait()
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return what the process and those below it have computed so far."""
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
 async def load(host: str, port: int, queries: Iterator[str], clients: int, seconds: float) -> tuple[list[float], int]:

@@ -114,10 +114,15 @@ class DuplicateLists:
             self._lists.clear()
 
     def _current(self, release: int) -> _Lists:
+        # Mostly nothing changed: looking needs no lock, and searches would queue for one.
+        lists = self._lists.get(release)
+        if lists is not None and time.monotonic() - self._looked.get(release, float("-inf")) < self._pause:
+            return lists
+        if lists is not None and lists.stamp.holds(self._objects):
+            self._looked[release] = time.monotonic()
+            return lists
         with self._lock:
             lists = self._lists.get(release)
-            if lists is not None and time.monotonic() - self._looked.get(release, float("-inf")) < self._pause:
-                return lists
             if lists is None or not lists.stamp.holds(self._objects):
                 stamp = _Stamp.of(self._objects)
                 same_log = lists is not None and lists.stamp.log == stamp.log

@@ -7,6 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from headwater.embedding.engines import models_apart
 from headwater.errors import ConfigError
 from headwater.project import SETTINGS_FILE, Project
 from serving.access import open_access, project_at_hand
@@ -55,6 +56,7 @@ def run(host: str = "127.0.0.1", port: int = DEFAULT_PORT, *, project: Project |
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    models_apart()
     app = create_app(project, access=access, loopback_only=unguarded, traces=configure_traces())
     # Its access log would repeat query strings; ours has what operation needs.
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None, server_header=False)

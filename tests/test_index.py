@@ -184,6 +184,28 @@ def test_hybrid_search_fuses_both_rankings_by_reciprocal_rank(engine: ReleaseEng
     searcher.close()
 
 
+def test_searches_together_find_what_each_finds_alone(engine: ReleaseEngine) -> None:
+    build(engine, 1, numbers(100))
+    searcher = engine.open(1)
+    nothing = SparseVector(np.array([], dtype=np.uint32), np.array([], dtype=np.float32))
+    requests = [
+        dense_request(3),
+        SearchRequest(limit=5, sparse=SparseVector(*terms(3)), readers=frozenset({"staff", "x"})),
+        SearchRequest(limit=8, dense=unit(4, 99), sparse=SparseVector(*terms(4)), dense_weight=0.4),
+        SearchRequest(limit=8, dense=unit(4, 99), sparse=nothing, readers=None),
+        SearchRequest(limit=8, dense=unit(4, 99), readers=frozenset()),
+        SearchRequest(limit=8, dense=unit(5, 99), filters={"page": 1}, readers=frozenset(f"g{n}" for n in range(20))),
+        dense_request(7, filters={"doc_id": "doc3"}),
+    ]
+    alone = [searcher.search(request) for request in requests]
+    assert searcher.search_many(requests) == alone
+    assert [bool(hits) for hits in alone] == [True, True, True, True, False, False, True]
+    assert searcher.search_many([]) == []
+    with pytest.raises(ReleaseError, match="shape"):
+        searcher.search_many([*requests, SearchRequest(limit=3, dense=np.ones(8, dtype=np.float32))])
+    searcher.close()
+
+
 @pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
 def test_permissions_and_filters_hold_inside_the_search(engine: ReleaseEngine, mode: str) -> None:
     build(engine, 1, numbers(200))

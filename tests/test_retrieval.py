@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from headwater.embedding import Bm25Encoder, Embedder
 from headwater.embedding.languages import analyzer_of
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, ReleaseError
 from headwater.hashing import chunk_id, digest
-from headwater.index.contract import Hit, SparseVector
+from headwater.index.contract import Hit, SearchRequest, SparseVector
 from headwater.index.fusion import blend, reciprocal_rank_fusion
 from headwater.policies import RetrievalPolicy
 from headwater.retrieval.diversity import diversify
 from headwater.retrieval.learning import Golden, Sample, learn_weights
 from headwater.retrieval.passages import collapse, merge, singles
 from headwater.retrieval.queries import Source, known_items
-from headwater.retrieval.vectors import QueryVectors
+from headwater.retrieval.vectors import Found, QueryVectors
 from headwater.retrieval.weights import DEFAULT_WEIGHT, SETTING, Weights, weight_for
 
 TEXT = (
@@ -225,6 +225,58 @@ def test_queries_that_come_while_the_model_works_are_computed_together() -> None
     assert errors == ["bad"]  # and nobody else's
     assert model.passes[0] == ["0"]
     assert sorted(model.passes[1]) == ["1", "2", "3", "bad"]  # the same query once
+
+
+class CountingSearcher:
+    """Finds the query itself; "2" can't be searched for."""
+
+    release = 1
+
+    def __init__(self) -> None:
+        self.groups: list[list[float]] = []
+
+    def search(self, request: SearchRequest) -> list[Hit]:
+        return self.search_many([request])[0]
+
+    def search_many(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
+        queries = [float(request.dense[0]) for request in requests if request.dense is not None]
+        self.groups.append(queries)
+        if 2.0 in queries:
+            raise ReleaseError("what can't be searched for")
+        return [[Hit(str(query), request.limit, {})] for query, request in zip(queries, requests, strict=True)]
+
+
+def test_what_was_embedded_together_is_searched_for_together() -> None:
+    model, vectors, one, other = CountingModel(), QueryVectors(), CountingSearcher(), CountingSearcher()
+    results: dict[str, Found] = {}
+    errors: list[str] = []
+
+    def ask(query: str, searcher: Any) -> None:
+        try:
+            results[query] = vectors.search(model, query, searcher, SearchRequest(limit=int(query)))  # type: ignore[arg-type]
+        except ReleaseError:
+            errors.append(query)
+
+    threads = [threading.Thread(target=ask, args=("0", one))]
+    threads[0].start()
+    assert model.entered.wait(30)
+    for query, searcher in (("1", one), ("2", one), ("3", other), ("4", one), ("5", other)):
+        threads.append(threading.Thread(target=ask, args=(query, searcher)))
+        threads[-1].start()
+    while waiting(vectors) < 5:
+        threading.Event().wait(0.001)
+    model.gate.set()
+    for thread in threads:
+        thread.join(30)
+    assert errors == ["2"]  # and nobody else's
+    for query, found in results.items():
+        assert [hit.chunk_id for hit in found.hits] == [f"{query}.0"] and found.hits[0].score == int(query)
+        assert found.request.dense is not None and found.encoded > 0
+    assert sorted(results) == ["0", "1", "3", "4", "5"]
+    assert one.groups[0] == [0.0] and sorted(one.groups[1]) == [1.0, 2.0, 4.0]
+    assert [sorted(group) for group in other.groups] == [[3.0, 5.0]]
+    assert [hit.chunk_id for hit in vectors.search(model, "5", one, SearchRequest(limit=1)).hits] == ["5.0"]  # type: ignore[arg-type]
+    assert len(model.passes) == 2  # the vector was known
 
 
 class DeadModel:

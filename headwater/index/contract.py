@@ -155,6 +155,13 @@ class Searcher(Protocol):
         """Return at most ``request.limit`` hits, best first; equal scores are ordered by chunk id."""
         ...
 
+    def search_many(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
+        """Return what :meth:`search` does for each of ``requests``: cheaper than one by one, as the engine shares work.
+
+        One that can't be answered fails all.
+        """
+        ...
+
     def count(self) -> int:
         """Return the number of points."""
         ...

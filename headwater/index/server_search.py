@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,31 +61,27 @@ class ServerSearcher:
         unknown filter field, a vector of another width than the release's, a closed searcher, and a release that was
         dropped or redacted meanwhile.
         """
-        wanted = [_condition(one) for one in conditions(request)]
-        check_vectors(request, self._spec.dimensions, self.release)
+        return self.search_many([request])[0]
+
+    def search_many(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
+        """Return what :meth:`search` does for each, in two requests to the server for all."""
+        asked = [self._queries(request) for request in requests]
         self._check_open()
-        if not can_match(request):
-            return []
-        rows = depth(request)
-        queries = self._queries(request, wanted)
+        queries = [query for one in asked for query in one]
         found: dict[str, str] = {}
-        first = self._rankings([query.model_copy(update={"limit": rows + TIE_ROWS}) for query in queries], found)
-        rankings: dict[str, Ranking | None] = {DENSE: None, SPARSE: None}
-        if request.sparse is not None:
-            rankings[SPARSE] = ([], [])  # nothing but stop words: no point matches
-        for query, ranking in zip(queries, first, strict=True):
-
-            def more(limit: int, query: QueryRequest = query) -> Ranking:
-                return self._rankings([query.model_copy(update={"limit": limit})], found)[0]
-
-            rankings[str(query.using)] = settle(ranking, rows, more)
-        ids, scores = fuse(rankings[DENSE], rankings[SPARSE], rrf_k=request.rrf_k, dense_weight=request.dense_weight)
-        best = ids[: request.limit]
-        payloads = self._read([found[chunk_id] for chunk_id in best])
-        where = places(rankings)
+        first = iter(self._rankings(queries, found))
+        ranked = [
+            self._ranked(request, {str(query.using): (query, next(first)) for query in one}, found)
+            for request, one in zip(requests, asked, strict=True)
+        ]
+        best = dict.fromkeys(chunk_id for (ids, _), _ in ranked for chunk_id in ids)
+        payloads = self._read([found[chunk_id] for chunk_id in best]) if any(map(can_match, requests)) else {}
         return [
-            Hit(chunk_id, score, payloads[chunk_id], where[chunk_id])
-            for chunk_id, score in zip(best, scores, strict=False)
+            [
+                Hit(chunk_id, score, payloads[chunk_id], where[chunk_id])
+                for chunk_id, score in zip(*ranking, strict=True)
+            ]
+            for ranking, where in ranked
         ]
 
     def count(self) -> int:
@@ -117,10 +113,15 @@ class ServerSearcher:
         """Refuse further searches; the connection is the engine's."""
         self._closed = True
 
-    def _queries(self, request: SearchRequest, wanted: Sequence[Condition]) -> list[QueryRequest]:
+    def _queries(self, request: SearchRequest) -> list[QueryRequest]:
+        """Return what the server is asked for: at most one query for each retriever."""
         from qdrant_client.models import IdfCorpusParams, QueryRequest, SearchParams, SparseVector
 
-        condition = visibility.every(*self._seen(), *wanted)
+        wanted = [_condition(one) for one in conditions(request)]
+        check_vectors(request, self._spec.dimensions, self.release)
+        if not can_match(request):
+            return []
+        condition, rows = visibility.every(*self._seen(), *wanted), depth(request) + TIE_ROWS
         queries = []
         if request.dense is not None:
             queries.append(
@@ -133,6 +134,7 @@ class ServerSearcher:
                         hnsw_ef=self._policy.hnsw_ef,
                         quantization=rescoring(self._policy),
                     ),
+                    limit=rows,
                     with_payload=["chunk_id"],
                 )
             )
@@ -146,12 +148,30 @@ class ServerSearcher:
                     using=SPARSE,
                     filter=condition,
                     params=SearchParams(idf=corpus),
+                    limit=rows,
                     with_payload=["chunk_id"],
                 )
             )
         return queries
 
-    def _rankings(self, queries: Sequence[QueryRequest], found: dict[str, str]) -> list[Ranking]:
+    def _ranked(
+        self, request: SearchRequest, first: Mapping[str, tuple[QueryRequest, Ranking[str]]], found: dict[str, str]
+    ) -> tuple[Ranking[str], dict[str, dict[str, tuple[int, float]]]]:
+        """Return the best ``request.limit`` chunks, and where each retriever has them."""
+        rankings: dict[str, Ranking[str] | None] = {DENSE: None, SPARSE: None}
+        if request.sparse is not None:
+            rankings[SPARSE] = ([], [])  # nothing but stop words: no point matches
+        for name, (query, ranking) in first.items():
+
+            def more(limit: int, query: QueryRequest = query) -> Ranking[str]:
+                return self._rankings([query.model_copy(update={"limit": limit})], found)[0]
+
+            rankings[name] = settle(ranking, depth(request), more)
+        ids, scores = fuse(rankings[DENSE], rankings[SPARSE], rrf_k=request.rrf_k, dense_weight=request.dense_weight)
+        best = ids[: request.limit]
+        return (best, scores[: request.limit]), places(rankings, best)
+
+    def _rankings(self, queries: Sequence[QueryRequest], found: dict[str, str]) -> list[Ranking[str]]:
         """Run the queries at once; note in ``found`` which point is which chunk."""
         if not queries:
             return []

@@ -72,27 +72,35 @@ def collapse(groups: Sequence[Group]) -> list[Group]:
 
 def merge(groups: Sequence[Group], most: int) -> list[Group]:
     """Return the groups, best first, with neighbours joined into the better one, to at most ``most`` characters."""
-    kept: list[Group] = []
+    by_place: dict[tuple[Any, ...], list[Group]] = {}
     for group in groups:
-        # Joining one may close the gap to another: then those two are joined as well.
-        into = next((other for other in kept if _join(other, group, most)), None)
-        if into is None:
-            kept.append(group)
-            continue
-        while other := next((one for one in kept if one is not into and _join(into, one, most)), None):
-            better, worse = (into, other) if kept.index(into) < kept.index(other) else (other, into)
-            better.hits, better.text, better.same = into.hits, into.text, into.same
-            kept.remove(worse)
-            into = better
-    return kept
+        _join_into(by_place.setdefault(_place(group), []), group, most)
+    kept = {id(group) for neighbours in by_place.values() for group in neighbours}
+    return [group for group in groups if id(group) in kept]
+
+
+def _place(group: Group) -> tuple[Any, ...]:
+    """Return what neighbours have in common."""
+    payload = group.lead.payload
+    return payload.get("doc_id"), payload.get("revision"), tuple(payload.get("section") or ()), payload.get("page")
+
+
+def _join_into(kept: list[Group], group: Group, most: int) -> None:
+    """Put ``group`` behind ``kept``, the groups of one place, best first, or join it to one of them."""
+    into = next((other for other in kept if _join(other, group, most)), None)
+    if into is None:
+        kept.append(group)
+        return
+    # Joining one may close the gap to another: then those two are joined as well.
+    while other := next((one for one in kept if one is not into and _join(into, one, most)), None):
+        better, worse = (into, other) if kept.index(into) < kept.index(other) else (other, into)
+        better.hits, better.text, better.same = into.hits, into.text, into.same
+        kept.remove(worse)
+        into = better
 
 
 def _join(into: Group, group: Group, most: int) -> bool:
     """Put ``group`` before or behind ``into`` if it belongs there; return whether it was put."""
-    ours, theirs = into.lead.payload, group.lead.payload
-    same = ("doc_id", "revision", "section", "page")
-    if any(ours.get(name) != theirs.get(name) for name in same):
-        return False
     first, second = (into, group) if into.start <= group.start else (group, into)
     text = _joined(first, second)
     if text is None or len(text) > most:
@@ -113,10 +121,14 @@ def _joined(first: Group, second: Group) -> str | None:
 def _alike(better: Group, worse: Group) -> float | None:
     """Return how alike the texts of two results are, None when they are not the same in all but a few words."""
     one, other = better.text, worse.text
-    if one == other:
+    ours, theirs = len(one), len(other)
+    if ours == theirs and one == other:
         return 1.0
-    shorter, longer = sorted((len(one), len(other)))
-    if shorter < _SIMILAR_LENGTH * longer or better.lead.score - worse.lead.score > _SIMILAR_SCORE:
+    if (
+        ours < _SIMILAR_LENGTH * theirs
+        or theirs < _SIMILAR_LENGTH * ours
+        or better.lead.score - worse.lead.score > _SIMILAR_SCORE
+    ):
         return None
     if _jaccard(_words(better), _words(worse)) < _SIMILAR_WORDS:
         return None

@@ -19,7 +19,7 @@ from headwater.index.request import DENSE, SPARSE
 from headwater.retrieval.explain import ExplainedHit, Explanation, Outcome
 from headwater.retrieval.grammar import expression_of
 from headwater.retrieval.passages import Group, collapse, merge, singles
-from headwater.retrieval.vectors import QUERY_VECTORS
+from headwater.retrieval.vectors import QUERY_VECTORS, Found
 from headwater.retrieval.weights import weight_for
 from headwater.types import Duplicate, Passage
 
@@ -56,8 +56,9 @@ class _Clock:
         self.timings: dict[str, float] = {}
         self._last = self._began = time.perf_counter()
 
-    def lap(self, step: str) -> None:
-        now = time.perf_counter()
+    def lap(self, step: str, ended: float | None = None) -> None:
+        """End a step: now, or when it did (``time.perf_counter``)."""
+        now = ended or time.perf_counter()
         self.timings[step] = self.timings.get(step, 0.0) + now - self._last
         tracing.lap(step, now - self._last)
         self._last = now
@@ -75,10 +76,7 @@ def retrieve(corpus: Corpus, searcher: Searcher, query: Query) -> Explanation:
     policy, number = corpus.policy.retrieval, searcher.release
     filters = expression_of(query.filters)
     dense = None if query.mode == "sparse" else query.dense
-    if query.mode != "sparse" and dense is None:
-        dense = QUERY_VECTORS.of(corpus.embedder_of(number), query.text)
     sparse = None if query.mode == "dense" else corpus.sparse_encoder_of(number).encode_query(query.text)
-    clock.lap("encode")
     weight, source = None, None
     if query.mode == "hybrid":
         weight, source = weight_for(query.text, corpus.settings_of(number), policy)
@@ -95,8 +93,13 @@ def retrieve(corpus: Corpus, searcher: Searcher, query: Query) -> Explanation:
         rrf_k=corpus.policy.index.rrf_k,
         dense_weight=weight,
     )
+    found: Found | None = None
+    if query.mode != "sparse" and dense is None:
+        found = QUERY_VECTORS.search(corpus.embedder_of(number), query.text, searcher, request)
+        request = found.request
+    clock.lap("encode", found.encoded if found else None)
     while True:
-        hits = searcher.search(request)
+        hits, found = found.hits if found else searcher.search(request), None
         clock.lap("search")
         ordered, rescored = hits, dict[str, float]()
         if reranks and hits:

@@ -1,20 +1,24 @@
-"""Query vectors: remembered, and computed together when several searches want one at the same time.
+"""Searches that come at the same time, done together: their query vectors in one pass, then the search for all of them.
 
-A forward pass costs nearly the same for one short query as for a dozen. So whoever finds the model busy leaves the
-query for the next pass, which one of those waiting makes for all of them. Nobody waits for company: a query that comes
-alone is computed at once, and nobody waits for another model.
+A forward pass costs nearly the same for one short query as for a dozen, and an exact search that has a vector in its cache
+compares it with several queries for little more than with one. So whoever finds the model busy leaves the query for the next
+pass, which one of those waiting makes for all of them. Nobody waits for company: a query that comes alone is computed at
+once, and nobody waits for another model. Vectors are remembered.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from headwater.embedding import EmbeddingModel
+from headwater.index.contract import Hit, Searcher, SearchRequest
 
 Vector = npt.NDArray[np.float32]
 
@@ -33,10 +37,23 @@ _TRIED = 2
 class _Asked:
     embedder: EmbeddingModel
     query: str
+    searcher: Searcher | None = None
+    request: SearchRequest | None = None
     vector: Vector | None = None
+    hits: list[Hit] | None = None
     error: BaseException | None = None
     lead: bool = False
+    encoded: float = 0.0
     woken: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, its request with the query's vector, and when (``time.perf_counter``) that was there."""
+
+    hits: list[Hit]
+    request: SearchRequest
+    encoded: float
 
 
 class QueryVectors:
@@ -51,16 +68,34 @@ class QueryVectors:
 
     def of(self, embedder: EmbeddingModel, query: str) -> Vector:
         """Return the unit vector of a query, shape (dimensions,). Raises what the model raises."""
-        key = (embedder.fingerprint, query)
         asked = _Asked(embedder, query)
+        self._answer(asked)
+        assert asked.vector is not None
+        return asked.vector
+
+    def search(self, embedder: EmbeddingModel, query: str, searcher: Searcher, request: SearchRequest) -> Found:
+        """Search with the vector of ``query`` as the dense one of ``request``.
+
+        Raises what the model raises, and what :meth:`Searcher.search` does.
+        """
+        asked = _Asked(embedder, query, searcher, request)
+        self._answer(asked)
+        if asked.hits is None:  # the vector was known
+            asked.hits = searcher.search(_request(asked))
+        return Found(asked.hits, _request(asked), asked.encoded)
+
+    def _answer(self, asked: _Asked) -> None:
+        key = (asked.embedder.fingerprint, asked.query)
         with self._lock:
-            if key in self._known:
+            asked.vector = self._known.get(key)
+            if asked.vector is not None:
                 self._known.move_to_end(key)
-                return self._known[key]
-            if embedder.fingerprint in self._busy:
+                asked.encoded = time.perf_counter()
+                return
+            if asked.embedder.fingerprint in self._busy:
                 self._waiting.append(asked)
             else:
-                self._busy.add(embedder.fingerprint)
+                self._busy.add(asked.embedder.fingerprint)
                 asked.lead = True
         if not asked.lead:
             asked.woken.wait()
@@ -68,19 +103,20 @@ class QueryVectors:
             self._pass(asked)
         if asked.error is not None:
             raise asked.error
-        assert asked.vector is not None
-        return asked.vector
 
     def _pass(self, own: _Asked) -> None:
-        """Compute the own query with all that wait, then hand the model to one of those that came meanwhile."""
+        """Compute the own query with all that wait, hand the model to one of those that came meanwhile, then search."""
         with self._lock:
             mates = [one for one in self._waiting if one.embedder is own.embedder][: _TOGETHER - 1]
             self._waiting = [one for one in self._waiting if one not in mates]
+        group = [own, *mates]
         try:
-            _compute([own, *mates])
+            _together(group, _compute)
         finally:
+            now = time.perf_counter()
             with self._lock:
-                for one in (own, *mates):
+                for one in group:
+                    one.encoded = now
                     if one.vector is not None:
                         self._known[one.embedder.fingerprint, one.query] = one.vector
                 while len(self._known) > self._remembered:
@@ -92,32 +128,63 @@ class QueryVectors:
                     heir.lead = True
                 else:
                     self._busy.discard(lane)
-            for one in (*mates, *([heir] if heir else [])):
+            if heir is not None:
+                heir.woken.set()
+        try:
+            for searching in _by_searcher(group):
+                _together(searching, _find)
+        finally:
+            for one in mates:
                 one.woken.set()
 
 
-def _compute(asked: list[_Asked]) -> None:
+def _by_searcher(group: Sequence[_Asked]) -> list[list[_Asked]]:
+    """Return those that search and have their vector, in one list for each searcher."""
+    found: dict[int, list[_Asked]] = {}
+    for one in group:
+        if one.searcher is not None and one.vector is not None:
+            found.setdefault(id(one.searcher), []).append(one)
+    return list(found.values())
+
+
+def _request(asked: _Asked) -> SearchRequest:
+    assert asked.request is not None
+    return replace(asked.request, dense=asked.vector)
+
+
+def _compute(asked: Sequence[_Asked]) -> None:
     queries = list(dict.fromkeys(one.query for one in asked))
+    found = dict(zip(queries, asked[0].embedder.encode_queries(queries), strict=True))
+    for one in asked:
+        one.vector = found[one.query]
+
+
+def _find(asked: Sequence[_Asked]) -> None:
+    searcher = asked[0].searcher
+    assert searcher is not None
+    for one, hits in zip(asked, searcher.search_many([_request(one) for one in asked]), strict=True):
+        one.hits = hits
+
+
+def _together(asked: Sequence[_Asked], do: Callable[[Sequence[_Asked]], None]) -> None:
+    """Do it for all at once. What one can't get, the others must not lose: where it fails, each is tried alone; but
+    where two fail alone as well, all have failed.
+    """
     try:
-        found = dict(zip(queries, asked[0].embedder.encode_queries(queries), strict=True))
+        do(asked)
     except Exception as error:
         if len(asked) == 1:
             asked[0].error = error
             return
-        # What one query can't get, the others must not lose; but where two alone fail as well, it is the model.
         for place, one in enumerate(asked):
             if place == _TRIED and all(other.error is not None for other in asked[:_TRIED]):
                 for other in asked[_TRIED:]:
                     other.error = error
                 return
-            _compute([one])
-        return
+            _together([one], do)
     except BaseException as error:
         for one in asked:
             one.error = error
-        return
-    for one in asked:
-        one.vector = found[one.query]
 
 
 QUERY_VECTORS = QueryVectors()
