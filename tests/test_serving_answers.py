@@ -167,7 +167,8 @@ def test_a_client_that_leaves_ends_the_work() -> None:
     corpus = Scripted(endless)
     with served({"works": corpus}) as url:
         with httpx.stream("POST", f"{url}/v1/answer/stream", json=ASK) as response:
-            next(response.iter_bytes())
+            chunks = response.iter_bytes()  # kept: once it is collected, the connection is closed
+            next(chunks)
             assert reached.wait(PATIENCE) and not corpus.closed.is_set()
         assert corpus.closed.wait(PATIENCE)
 
