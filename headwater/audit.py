@@ -16,7 +16,7 @@ from headwater.errors import HeadwaterError
 from headwater.ledger.audit import AuditEntry
 
 if TYPE_CHECKING:
-    from headwater.ledger import Ledger
+    from headwater.ledger.audit import AuditLog
 
 LOG = logging.getLogger("headwater.audit")
 
@@ -49,7 +49,7 @@ class Noted:
 
 @contextmanager
 def audited(
-    ledger: Ledger, action: str, *, corpus: str | None = None, who: str | None = None, target: str | None = None
+    ledger: AuditLog, action: str, *, corpus: str | None = None, who: str | None = None, target: str | None = None
 ) -> Iterator[Noted]:
     """Enter an action when the block ends: ``ok``, ``refused`` after an error of Headwater, or else ``failed``.
 

@@ -104,6 +104,9 @@ class Stage:
     waits for other machines."""
     withheld: frozenset[str] = frozenset()
     """Parameters that decide the result but are not the function's to know, such as the hash of a secret."""
+    conditional: frozenset[str] = frozenset()
+    """Parameters that decide some rows only: those that the function marks as true in the further column ``conditional``
+    of its result, and those that it gave no result for. A change of these computes no other row again."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -112,15 +115,27 @@ class Stage:
 
     @property
     def signature(self) -> str:
-        """What, beside its upstream row, decides a row: stage name, code version and parameters."""
-        return digest(self.name, self.code_version, json.dumps(self.parameters, sort_keys=True, default=str))
+        """What, beside its upstream row, decides a row: stage name, code version, and all parameters but conditional ones."""
+        return self._signature(self.conditional)
+
+    @property
+    def conditional_signature(self) -> str:
+        """What decides the rows that the conditional parameters count for; equal to ``signature`` where there are none."""
+        return self._signature(frozenset())
+
+    def _signature(self, less: frozenset[str]) -> str:
+        counted = {name: value for name, value in self.parameters.items() if name not in less}
+        return digest(self.name, self.code_version, json.dumps(counted, sort_keys=True, default=str))
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a run has to do: upstream ids to compute with the fingerprint each will get, and ids that vanished."""
+    """What a run has to do: upstream ids to compute with the fingerprint each will get, and ids that vanished.
 
-    compute: dict[str, str]
+    ``compute`` has for each id the fingerprint of a row that hangs on no conditional parameter, and of one that does.
+    """
+
+    compute: dict[str, tuple[str, str]]
     vanished: list[str]
     rebuild: bool
 
@@ -128,20 +143,40 @@ class Difference:
 def difference(stage: Stage, upstream: Upstream, target: Table) -> Difference:
     """Compare the upstream rows that are ok with what the target holds."""
     source = upstream.scan().filter(pl.col("state") == "ok").select("id", "fingerprint").collect()
-    wanted = source.select(
-        "id", pl.Series("fingerprint", row_fingerprints(source["fingerprint"], stage.signature), dtype=pl.String)
-    )
+    wanted = source.select("id", *wanted_fingerprints(stage, source["fingerprint"]))
     if not target.exists() or not target.same_schema():
-        return Difference(dict(wanted.iter_rows()), [], rebuild=True)
+        return Difference(_computed(wanted), [], rebuild=True)
     have = (
         target.read([stage.owner, "fingerprint"])
         .rename({stage.owner: "id", "fingerprint": "stored"} if stage.owner == "doc_id" else {"fingerprint": "stored"})
         .unique("id")
     )
-    joined = wanted.join(have, on="id", how="left")
-    changed = joined.filter(pl.col("stored").is_null() | (pl.col("stored") != pl.col("fingerprint")))
+    changed = wanted.join(have, on="id", how="left").filter(OUTDATED)
     vanished = have.join(wanted, on="id", how="anti")["id"].to_list()
-    return Difference(dict(changed.select("id", "fingerprint").iter_rows()), vanished, rebuild=False)
+    return Difference(_computed(changed), vanished, rebuild=False)
+
+
+OUTDATED = pl.col("stored").is_null() | (
+    (pl.col("stored") != pl.col("fingerprint")) & (pl.col("stored") != pl.col("conditional"))
+)
+"""Of rows joined with what is ``stored`` of them: whether they have to be computed."""
+
+
+def wanted_fingerprints(stage: Stage, upstream: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the fingerprints that rows will have, given those of their upstream rows.
+
+    ``fingerprint`` is that of a row that hangs on no conditional parameter, ``conditional`` that of one that does. A
+    stored row is up to date with either: it says itself which of them it is.
+    """
+    plain = pl.Series("fingerprint", row_fingerprints(upstream, stage.signature), dtype=pl.String)
+    if not stage.conditional:
+        return plain, plain.alias("conditional")
+    return plain, pl.Series("conditional", row_fingerprints(upstream, stage.conditional_signature), dtype=pl.String)
+
+
+def _computed(wanted: pl.DataFrame) -> dict[str, tuple[str, str]]:
+    rows = wanted.select("id", "fingerprint", "conditional").iter_rows()
+    return {name: (plain, conditional) for name, plain, conditional in rows}
 
 
 def run_stage(
@@ -419,21 +454,23 @@ def _guarded(function: RowFunction, batch: pa.Table, parameters: Mapping[str, An
 
 
 def _quarantined(stage: Stage, ids: Iterable[str], failure: _Failure) -> pa.Table:
-    rows = [
-        {"input": name, "id": name, "state": "quarantined", "reason": failure.code, "error": failure.message}
-        for name in ids
-    ]
-    return pa.Table.from_pylist(rows, schema=row_schema(stage.data))
+    # Whether the row would have asked for a conditional parameter is not known: counted as if it had.
+    said = {"state": "quarantined", "reason": failure.code, "error": failure.message, "conditional": True}
+    rows = [{"input": name, "id": name, **said} for name in ids]
+    return pa.Table.from_pylist(rows, schema=row_schema(stage.data, conditional=bool(stage.conditional)))
 
 
-def row_schema(data: pa.Schema) -> pa.Schema:
-    """Return the columns a :data:`RowFunction` gives for a stage with these data columns."""
+def row_schema(data: pa.Schema, *, conditional: bool = False) -> pa.Schema:
+    """Return the columns a :data:`RowFunction` gives for a stage with these data columns, and with conditional parameters."""
     text = pa.string()
     head = [("input", text), ("id", text), ("state", text), ("reason", text), ("error", text)]
-    return pa.schema([*(pa.field(name, kind) for name, kind in head), *data])
+    mark = [("conditional", pa.bool_())] if conditional else []
+    return pa.schema([*(pa.field(name, kind) for name, kind in [*head, *mark]), *data])
 
 
-def _complete(stage: Stage, owners: Mapping[str, str], rows: pa.Table, fingerprints: Mapping[str, str]) -> pa.Table:
+def _complete(
+    stage: Stage, owners: Mapping[str, str], rows: pa.Table, fingerprints: Mapping[str, tuple[str, str]]
+) -> pa.Table:
     """Add what the driver knows: fingerprints, documents, and a quarantine row for an input that gave nothing."""
     inputs = rows.column("input").to_pylist()
     missing = owners.keys() - set(inputs)
@@ -441,9 +478,11 @@ def _complete(stage: Stage, owners: Mapping[str, str], rows: pa.Table, fingerpri
         failure = _Failure("no_output", f"Stage {stage.name} gave no row for this input.", own=False)
         rows = pa.concat_tables([rows, _quarantined(stage, sorted(missing), failure)])
         inputs = rows.column("input").to_pylist()
+    marked = rows.column("conditional").to_pylist() if stage.conditional else [False] * len(inputs)
+    which = zip(inputs, marked, strict=True)
     known = {
         "doc_id": pa.array([owners[name] for name in inputs], pa.string()),
-        "fingerprint": pa.array([fingerprints[name] for name in inputs], pa.string()),
+        "fingerprint": pa.array([fingerprints[name][bool(mark)] for name, mark in which], pa.string()),
     }
     arrays = [known[f.name] if f.name in known else rows.column(f.name) for f in stage.schema]
     return pa.Table.from_arrays(arrays, schema=stage.schema)

@@ -271,13 +271,6 @@ class RemoteFolder:
         """Return whether there is such a file."""
         return self._etag(name) is not None
 
-    def size(self, name: str) -> int:
-        """Return a file's size in bytes. Raises FileNotFoundError."""
-        import obstore
-
-        with _explained(self.uri):
-            return int(obstore.head(self._store, name)["size"])
-
     def is_table(self) -> bool:
         """Return whether there is a log."""
         import obstore

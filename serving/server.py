@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
-from datetime import UTC, datetime
 
 from headwater.embedding.engines import models_apart
 from headwater.errors import ConfigError
@@ -14,26 +11,10 @@ from serving.access import open_access, project_at_hand
 from serving.access.hosts import is_loopback
 from serving.access.settings import TOKEN_VARIABLE
 from serving.app import create_app
+from serving.json_lines import log_json_lines
 from serving.observability import configure_traces
 
 DEFAULT_PORT = 8000
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object per line: time, level, logger, message and the record's ``fields``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line. Exceptions are named, not printed: their text may quote a document."""
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = record.exc_info[0].__name__
-        return json.dumps(line, default=str)
 
 
 def run(host: str = "127.0.0.1", port: int = DEFAULT_PORT, *, project: Project | None = None) -> None:
@@ -53,9 +34,7 @@ def run(host: str = "127.0.0.1", port: int = DEFAULT_PORT, *, project: Project |
             f"Make an API key (headwater keys create), name an identity provider in {SETTINGS_FILE}, or set "
             f"{TOKEN_VARIABLE} to a long random value; or listen on 127.0.0.1."
         )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    log_json_lines(logging.INFO)
     models_apart()
     app = create_app(project, access=access, loopback_only=unguarded, traces=configure_traces())
     # Its access log would repeat query strings; ours has what operation needs.

@@ -6,6 +6,7 @@ parameter changes, reindexes and kills at any step of any stage. ``HEADWATER_SEQ
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -18,9 +19,13 @@ import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from pypdf import PdfWriter
+from reportlab.pdfgen.canvas import Canvas
 
 from headwater.pipeline import Pipeline
-from tests.convergence import PARAMETERS, SUBJECTS, Bucket, Killed, differences, killed_at, mail_of, text_of
+from headwater.pool import drop_spares
+from tests.convergence import PARAMETERS, SUBJECTS, TEXTS, Bucket, Killed, differences, killed_at, mail_of, text_of
+from tests.mails import mail_bytes
 
 SEQUENCES = int(os.environ.get("HEADWATER_SEQUENCES", "200"))
 SHARDS = 8
@@ -142,6 +147,51 @@ def play(caches: Path, sequences: int, machine: type[Convergence] = Convergence)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_after_any_sequence_the_next_reindex_equals_a_rebuild(tmp_path: Path, shard: int) -> None:
     play(tmp_path / "cache", SEQUENCES // SHARDS)
+
+
+def locked_pdf(text: str, password: str) -> bytes:
+    """Return a PDF that opens with a password."""
+    page, locked = io.BytesIO(), io.BytesIO()
+    canvas = Canvas(page)
+    canvas.drawString(40, 720, text)
+    canvas.save()
+    writer = PdfWriter(clone_from=page)
+    writer.encrypt(password, algorithm="AES-128")
+    writer.write(locked)
+    return locked.getvalue()
+
+
+@pytest.mark.slow
+def test_a_changed_password_has_only_locked_documents_parsed_again_as_a_rebuild_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket(tmp_path)
+    for number, subject in enumerate(SUBJECTS):
+        bucket.write(f"{subject}.md", text_of(subject, number % 3))
+    locked = {name: locked_pdf(text, name) for name, text in (("first", TEXTS["battery"]), ("second", TEXTS["weir"]))}
+    mail = mail_bytes("Papers", TEXTS["lantern"], {"inside.pdf": locked["second"]})
+    for key, data in {"first.pdf": locked["first"], "second.pdf": locked["second"], "post.eml": mail}.items():
+        (bucket.documents / key).write_bytes(data)
+
+    def parsed(password: str | None, names: list[str]) -> tuple[int, set[str]]:
+        if password is None:
+            monkeypatch.delenv("STATION_PASSWORD", raising=False)
+        else:
+            monkeypatch.setenv("STATION_PASSWORD", password)
+        drop_spares()  # a worker that waits for the next run would have the environment that it began with
+        bucket.parameters = {"parse": {"passwords": names}}
+        with bucket.opened(tmp_path / "home") as corpus:
+            report = Pipeline(corpus, workers=1, confirm_removals=True).run()
+            recomputed = {stage.stage: stage.recomputed for stage in report.stages}["parsed_documents"]
+            return recomputed, {each.key for each in corpus.receipts() if each.reason == "encrypted"}
+
+    everything = {"first.pdf", "second.pdf", "post.eml!/inside.pdf"}
+    assert parsed(None, []) == (len(SUBJECTS) + 4, everything)
+    assert parsed("first", ["STATION_PASSWORD"]) == (3, everything - {"first.pdf"})
+    assert parsed("first", ["STATION_PASSWORD"]) == (0, everything - {"first.pdf"})
+    assert parsed("second", ["STATION_PASSWORD"]) == (3, {"first.pdf"})
+    followed, built = bucket.reindex(tmp_path / "home"), bucket.reindex(tmp_path / "anew")
+    assert differences(followed, built) == []
 
 
 KILLED = """

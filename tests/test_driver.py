@@ -101,6 +101,43 @@ def content(table: Table, *columns: str) -> dict[str, Any]:
     return {row[0]: row[1] if len(row) == 2 else row[1:] for row in table.read(["id", *columns]).iter_rows()}
 
 
+def choosy_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
+    """Ask for the key only where a text is locked; a text that says so fails instead."""
+    rows = []
+    for row in batch.to_pylist():
+        if row["text"] == "broken":
+            continue
+        locked = row["text"].startswith("locked")
+        upper = f"{row['text']} {parameters['key']}" if locked else row["text"]
+        said = {"state": "ok", "reason": "ok", "conditional": locked}
+        rows.append({"input": row["id"], "id": row["id"], "upper": upper.upper(), **said})
+    return pa.Table.from_pylist(rows, schema=row_schema(UPPER, conditional=True))
+
+
+def choosy_stage(key: str, **parameters: Any) -> Stage:
+    return upper_stage(
+        function=choosy_rows, parameters={"key": key, **parameters}, conditional=frozenset({"key"}), code_version="1"
+    )
+
+
+def test_a_conditional_parameter_has_only_the_rows_computed_again_that_asked_for_it(
+    upstream: Table, target: Table, tmp_path: Path
+) -> None:
+    write(upstream, {"a": "plain", "b": "locked", "c": "broken"})
+    assert run_stage(choosy_stage("one"), upstream, target, NoProgress()).recomputed == 3
+    assert run_stage(choosy_stage("one"), upstream, target, NoProgress()).recomputed == 0
+    # What failed may have failed for want of it.
+    assert run_stage(choosy_stage("two"), upstream, target, NoProgress()).recomputed == 2
+    assert content(target, "upper") == {"a": "PLAIN", "b": "LOCKED TWO", "c": None}
+    write(upstream, {"a": "locked", "b": "plain", "c": "plain"})
+    run_stage(choosy_stage("two"), upstream, target, NoProgress())
+    assert run_stage(choosy_stage("three"), upstream, target, NoProgress()).recomputed == 1
+    built = Table(tmp_path / "built", target.schema)
+    run_stage(choosy_stage("three"), upstream, built, NoProgress())
+    assert content(target, "fingerprint", "upper") == content(built, "fingerprint", "upper")
+    assert run_stage(choosy_stage("three", other=1), upstream, target, NoProgress()).recomputed == 3
+
+
 def test_only_new_and_changed_rows_are_computed(upstream: Table, target: Table) -> None:
     write(upstream, {"a": "one", "b": "two", "c": "three"})
     first = run_stage(upper_stage(), upstream, target, NoProgress())

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from headwater.config import load_corpus_file
+from headwater.corpus import Corpus, open_corpus
 from headwater.embedding import Embedder, EndpointEmbedder, endpoint, engines, locate_model
 from headwater.errors import ConfigError, EmbeddingError, ReleaseError
 from headwater.pipeline import Pipeline
 from headwater.policies import EmbedPolicy
+from headwater.requeue import requeue
+from tests.conftest import MakeCorpus
 from tests.embedding_server import NAME
 
 TEXTS = [f"Pump number {number} is primed before the first start" + " and again" * (number % 7) for number in range(45)]
@@ -142,8 +145,6 @@ def test_a_url_without_a_model_is_a_mistake_in_the_configuration() -> None:
 def test_a_corpus_is_embedded_and_searched_through_an_endpoint_and_notices_another_model(
     server: str, trouble: Callable[..., None], tmp_path: Path
 ) -> None:
-    from headwater.corpus import open_corpus
-
     documents, corpus_folder = tmp_path / "documents", tmp_path / "assets" / "works"
     documents.mkdir()
     corpus_folder.mkdir(parents=True)
@@ -175,3 +176,45 @@ def test_a_corpus_is_embedded_and_searched_through_an_endpoint_and_notices_anoth
         assert report.release != first
         assert next(stage for stage in report.stages if stage.stage == "embeddings").recomputed == 2
         assert corpus.search("When is the pump primed?", k=1)[0].key == "pump.md"
+
+
+def test_what_an_endpoint_refused_is_told_and_tried_again_when_it_is_requeued(
+    server: str, trouble: Callable[..., None], make_corpus: MakeCorpus
+) -> None:
+    whole = "# Zebras\n\nThe zebra of the harbour office is fed twice a day by the keeper of the north gate.\n"
+    partly = (
+        "# Pumps\n\n## Priming\n\nThe pump must be primed before the first start, and its seal is checked once in a quarter "
+        "by the crew of the east workshop, who write it down.\n\n## Animals\n\nNo zebra may come near the pump while it "
+        "runs, because its hooves would loosen the bolts that hold the frame on the floor of the hall.\n"
+    )
+    other = "# Leave\n\nEvery member of the staff has thirty days of paid leave in a year, to be taken in halves.\n"
+    folder = make_corpus(
+        "works",
+        {"whole.md": whole, "partly.md": partly, "other.md": other},
+        privacy={"enabled": False},
+        chunk={"max_tokens": 60, "min_tokens": 4},
+        embed={"url": f"{server}/v1", "model": NAME, "tokenizer": str(locate_model(None))},
+    )
+
+    def reindexed(corpus: Corpus) -> tuple[int, int]:
+        """Return how many chunks were looked at, and how many vectors were asked of the server for them."""
+        report = Pipeline(corpus, workers=1).run()
+        stage = next(stage for stage in report.stages if stage.stage == "embeddings")
+        return stage.recomputed, stage.details["computed"]
+
+    trouble(refuse="zebra")
+    with open_corpus(folder) as corpus:
+        assert reindexed(corpus) == (4, 4)
+        refused, searchable = corpus.receipts("whole.md")[0], corpus.receipts("partly.md")[0]
+        assert (refused.state, refused.reason) == ("quarantined", "embed_refused") and "requeue" in refused.advice
+        assert searchable.state == "indexed" and "1 of its 2 passages can't be found." in searchable.message
+        assert corpus.receipts("other.md")[0].message == "The document can be searched."
+
+        trouble()
+        assert reindexed(corpus) == (0, 0), "nobody said that the endpoint was mended"
+        assert requeue(corpus, state="quarantined", reason="The endpoint was mended.") == 1
+        assert requeue(corpus, ["partly.md"], reason="The endpoint was mended.") == 1
+        assert reindexed(corpus) == (3, 2), "what has a vector is not embedded again"
+        for receipt in corpus.receipts():
+            assert (receipt.state, receipt.message) == ("indexed", "The document can be searched."), receipt.key
+        assert "zebra" in corpus.search("Who feeds the zebra?", k=1)[0].text

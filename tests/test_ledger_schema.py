@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from headwater.audit import operator
 from headwater.cli import app
 from headwater.errors import ConfigError, LeaseError
 from headwater.ledger import Ledger
@@ -194,3 +195,37 @@ def test_going_back_by_the_command_says_what_went(project: Path, engine: sa.Engi
     assert told["rows"]["api_keys"] == 1
     assert "schema revision 0004 now" in run("downgrade", "0004", "--force")
     assert status(engine).revision == "0004"
+
+
+def entered(url: str) -> list[tuple[str, str | None, str, dict[str, int]]]:
+    with closing(Ledger(url)) as ledger:
+        found = sorted(ledger.audit_entries(action="ledger"), key=lambda entry: entry.at)
+    assert all(entry.who == operator() for entry in found)
+    return [(entry.action, entry.target, entry.outcome, dict(entry.counts)) for entry in found]
+
+
+def test_changes_of_the_schema_are_entered_in_the_audit_log_done_or_refused(
+    project: Path, engine: sa.Engine, url: str
+) -> None:
+    run("upgrade")
+    run("upgrade")  # there is nothing to do, so nobody did anything
+    steps = ("ledger.upgrade", HEAD, "ok", {"migrations": len(REVISIONS)})
+    assert entered(url) == [steps]
+    run("downgrade", "0815", code=1)
+    assert entered(url) == [steps, ("ledger.downgrade", "0815", "refused", {})]
+    run("downgrade", "0006")
+    run("upgrade")
+    assert entered(url)[2:] == [
+        ("ledger.downgrade", "0006", "ok", {"rows": 0, "columns": 0}),
+        ("ledger.upgrade", HEAD, "ok", {"migrations": len(REVISIONS) - REVISIONS.index("0006") - 1}),
+    ]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_going_back_by_the_command_is_entered_wherever_the_older_schema_has_an_audit_log(
+    project: Path, engine: sa.Engine, url: str, revision: str
+) -> None:
+    upgrade(engine)
+    run("downgrade", revision, "--force")
+    kept = sa.inspect(engine).has_table("audit")
+    assert [entry[:3] for entry in entered(url)] == [("ledger.downgrade", revision, "ok")] * kept

@@ -29,8 +29,8 @@ from headwater.pipeline import Pipeline
 from headwater.types import Answer
 from serving.access import Access
 from serving.app import create_app
+from serving.json_lines import JsonLines
 from serving.observability import Metrics, Traces, configure_traces
-from serving.server import JsonLines
 from tests.conftest import use_project, write_corpus
 from tests.llm_server import MODEL, Reply, ScriptedServer, sentences, serving
 from tests.scripted_corpus import STARTED, Scripted, answer, cited

@@ -6,6 +6,7 @@ import io
 import struct
 import time
 import zipfile
+from contextlib import suppress
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from headwater.parsing.mail import attachments
 from headwater.parsing.metadata import date_of, people_of, words_of
 from headwater.parsing.ocr import engine, languages
 from headwater.parsing.ooxml import parsed_part
+from headwater.parsing.unlock import noting_passwords
 from headwater.policies import ParsePolicy
 from headwater.stages.parsed_documents import parse_stage
 from headwater.types import ParsedDocument
@@ -557,13 +559,35 @@ def test_a_forwarded_message_whose_subject_is_no_text_gets_a_name_that_can_be_st
     assert attached.name.encode() and attached.name.endswith(".eml")
 
 
-def test_a_password_that_was_set_has_the_stage_parse_again_and_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_was_set_counts_for_what_asks_for_one_and_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = ParsePolicy(passwords=["FIRST_PASSWORD"])
     monkeypatch.delenv("FIRST_PASSWORD", raising=False)
     before = parse_stage(policy, "documents")
     monkeypatch.setenv("FIRST_PASSWORD", "open sesame 7")
     after = parse_stage(policy, "documents")
-    assert before.signature != after.signature and "sesame" not in str(after.parameters)
+    assert before.conditional_signature != after.conditional_signature and "sesame" not in str(after.parameters)
+    assert before.signature == after.signature == parse_stage(ParsePolicy(), "documents").signature
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "asks"),
+    [
+        (locked_docx(), "a.docx", True),
+        (locked_pdf("AES-256"), "a.pdf", True),
+        (PROSE.encode(), "a.txt", False),
+        (b"", "a.pdf", False),
+        (b"%PDF-1.7 broken", "a.pdf", False),
+    ],
+    ids=["docx", "pdf", "text", "empty", "broken"],
+)
+@pytest.mark.parametrize("password", ["open sesame", "not this one"])
+def test_only_a_file_that_opens_without_none_asks_for_a_password(
+    data: bytes, name: str, asks: bool, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRST_PASSWORD", password)
+    with noting_passwords() as asked, suppress(ParseError):
+        parse_in_process(data, name, ParsePolicy(passwords=["FIRST_PASSWORD"]))
+    assert asked.passwords == asks
 
 
 def test_a_part_of_any_name_that_declares_a_document_type_is_refused() -> None:

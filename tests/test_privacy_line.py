@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import docx
 import polars as pl
 import pyarrow as pa
 import pytest
+from reportlab.pdfgen.canvas import Canvas
 from typer.testing import CliRunner
 
 from headwater.cli.app import app
@@ -175,3 +178,60 @@ def test_personal_data_in_metadata_is_replaced_whatever_it_is_written_as(make_co
         [stated] = corpus.tables.anonymized_documents.read(["metadata"])["metadata"].to_list()
     assert "ilse.varga" not in stated and "4155550132" not in stated and "4111111111111111" not in stated
     assert json.loads(stated)["meta"]["version"] == 3
+
+
+BODY = "The pump of the north house runs at night, as it has for years, and the keeper counts its turns in {}."
+SEASONS = ("spring", "summer", "autumn", "winter", "a flood")
+
+
+def stating(author: str, address: str) -> dict[str, bytes | str]:
+    """Return one document of each kind that says things of itself: its author, and an address in all that it can say."""
+    page = io.BytesIO()
+    canvas = Canvas(page)
+    canvas.setAuthor(author)
+    canvas.setTitle(f"Pump plan for {address}")
+    canvas.setSubject(f"Asked for by {address}")
+    canvas.setKeywords([address, "pump"])
+    canvas.drawString(40, 720, BODY.format(SEASONS[0]))
+    canvas.save()
+    office, written = docx.Document(), io.BytesIO()
+    office.core_properties.author = office.core_properties.last_modified_by = author
+    office.core_properties.title = f"Turns of the pump, for {address}"
+    for name in ("subject", "keywords", "comments", "category"):
+        setattr(office.core_properties, name, address)
+    office.add_paragraph(BODY.format(SEASONS[1]))
+    office.save(written)
+    return {
+        "plan.pdf": page.getvalue(),
+        "turns.docx": written.getvalue(),
+        "page.html": f"<html><head><title>Pump, {address}</title><meta name=author content='{author}'><meta name=keywords "
+        f"content='{address}'><meta name=description content='{address}'></head><body><p>{BODY.format(SEASONS[2])}</p></body></html>",
+        "note.md": f"---\ntitle: Note for {address}\nauthor: {author}\nkeywords: [pump, {address}]\neditor: {author}\n"
+        f"desk: {address}\nphone: 4155550132\n---\n# Pump\n\n{BODY.format(SEASONS[3])}\n",
+        "post.eml": f"From: {author} <{address}>\r\nTo: {author} <{address}>\r\nCc: {address}\r\nReply-To: {address}\r\n"
+        f"Subject: Pump, for {address}\r\nDate: Tue, 05 Mar 2024 09:30:00 +0100\r\n\r\n{BODY.format(SEASONS[4])}\r\n",
+    }
+
+
+def test_what_documents_of_any_kind_say_of_themselves_reaches_the_index_without_personal_data(
+    make_corpus: MakeCorpus,
+) -> None:
+    author, address = "Ondine Marsh-Okafor", "ondine.marsh@heronworks.example.org"
+    files = stating(author, address)
+    gate = {"known_item_queries": 0, "min_known_item_recall": 0.0}
+    path = make_corpus("stating", files, gate=gate, quality={"languages": []}, dedup={"enabled": False})
+    with open_corpus(path) as corpus:
+        Pipeline(corpus, workers=1).run()
+        assert {(receipt.key, receipt.state) for receipt in corpus.receipts()} == {(key, "indexed") for key in files}
+        stated = corpus.tables.parsed_documents.scan().select("title", "metadata").collect()
+        said = [json.dumps(row) for row in stated.iter_rows()]
+        assert all(author in row and address in row for row in said), "a document that says nothing proves nothing"
+        with corpus.searcher(corpus.live()) as searcher:
+            points = searcher.retrieve(sorted(searcher.fingerprints()))
+        assert len(points) == len(files)
+        behind = [json.dumps(point.payload, default=str) for point in points]
+        for table in ("anonymized_documents", "chunks", "embeddings", "index_manifest", "leak_scans", "receipts"):
+            behind += [str(row) for row in getattr(corpus.tables, table).scan().collect().iter_rows()]
+    for text in behind:
+        for word in ("ondine", "okafor", "heronworks", "4155550132"):
+            assert word not in text.casefold(), text

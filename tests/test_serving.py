@@ -23,9 +23,10 @@ from headwater.retrieval.explain import Explanation
 from headwater.types import Answer, Citation, Passage, Principal, Sentence
 from serving.app import create_app
 from serving.chat.models import ChatRequest
+from serving.json_lines import JsonLines
 from serving.middleware import MAX_BODY
 from serving.models import AnswerRequest, FeedbackRequest, Problem, RetrieveRequest
-from serving.server import JsonLines, is_loopback, run
+from serving.server import is_loopback, run
 from serving.shelf import Shelf
 from tests.live_corpus import NOTICE, live_corpus
 

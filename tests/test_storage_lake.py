@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from headwater import lake_reading
 from headwater.doctor import examine
 from headwater.driver import CORE, change_batches
 from headwater.embedding import VectorCache
@@ -22,8 +25,9 @@ from headwater.erase.vectors import follow_erasures
 from headwater.errors import ConfigError, LakeError
 from headwater.hashing import digest
 from headwater.lake import Table, open_table
-from headwater.lake_folder import LakeFolder, LocalFolder, RemoteFolder
+from headwater.lake_folder import LakeFolder, LocalFolder, RemoteFile, RemoteFolder
 from headwater.lake_owner import OWNER_FILE, check_owner
+from headwater.lake_reading import FETCHED_AT_ONCE, fetched_ahead
 from headwater.lake_versions import delete_old_versions, old_versions
 from headwater.ledger import Ledger
 from headwater.project import Project, project_at
@@ -102,6 +106,76 @@ def test_files_beside_the_tables(lake: RemoteFolder, s3: str) -> None:
     assert keys(s3) == ["deep/lake/works/.erase/d.json", "deep/lake/works/texts/x.parquet"]
     with pytest.raises(FileNotFoundError):
         lake.read(".listing")
+
+
+class Watched(RemoteFolder):
+    """Counts how many reads are under way together, each of which waits until there have been ``enough`` at once."""
+
+    enough = 1
+
+    def __init__(self, uri: str, spool: Path) -> None:
+        super().__init__(uri, spool)
+        self.under_way = self.most = 0
+        self.changed = threading.Condition()
+
+    def read(self, name: str) -> bytes:
+        with self.changed:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: self.most >= self.enough, timeout=60)
+        try:
+            return super().read(name)
+        finally:
+            with self.changed:
+                self.under_way -= 1
+
+
+def test_files_of_a_bucket_are_fetched_several_at_a_time_and_read_in_their_order(lake: RemoteFolder) -> None:
+    names = [f"{number:03}" for number in range(3 * FETCHED_AT_ONCE)]
+    for name in names:
+        lake.write(name, name.encode())
+    watched = Watched(lake.uri, lake.spool)
+    watched.enough = FETCHED_AT_ONCE
+    read = [(file.name, file.read_bytes()) for file in fetched_ahead(watched.files())]
+    assert read == [(name, name.encode()) for name in names]
+    assert watched.most == FETCHED_AT_ONCE
+
+
+def test_what_is_fetched_ahead_is_bounded_in_bytes_and_fetched_once(
+    lake: RemoteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        lake.write(f"{number}", b"four" if number != 3 else b"more than all may be")
+    monkeypatch.setattr(lake_reading, "FETCHED_BYTES", 8)
+    asked: list[str] = []
+
+    def listed() -> Iterator[RemoteFile]:
+        for file in lake.files():
+            asked.append(file.name)
+            yield file
+
+    counts = []
+    for file in fetched_ahead(listed()):
+        counts.append((file.name, len(asked)))
+        content = file.read_bytes()
+        lake.delete([file.name])
+        with file.open("rb") as again:
+            assert again.read() == content
+    # The next file is always asked for, to see whether it fits; the third has no room beside two of four bytes.
+    assert counts == [("0", 3), ("1", 4), ("2", 4), ("3", 5), ("4", 6), ("5", 6)]
+
+
+def test_a_file_that_is_gone_when_it_is_fetched_is_missing_where_it_is_read(lake: RemoteFolder) -> None:
+    for name in "abc":
+        lake.write(name, name.encode())
+    listed = list(lake.files())
+    lake.delete(["b"])
+    found = list(fetched_ahead(listed))
+    assert [file.name for file in found] == ["a", "b", "c"]
+    with pytest.raises(FileNotFoundError):
+        found[1].read_bytes()
+    assert found[2].read_bytes() == b"c"
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

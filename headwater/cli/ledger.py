@@ -50,16 +50,23 @@ def upgrade(as_json: AsJson = False) -> None:
     Every command and service does so by itself when it opens the ledger. Run it as a step of its own where new pods
     should start only once it is done, or where only one account may change the schema.
     """
+    from headwater.audit import audited
+    from headwater.ledger.audit import UnmigratedAuditLog
+    from headwater.ledger.migrate import Migration
     from headwater.ledger.migrate import status as read
     from headwater.ledger.migrate import upgrade as run
 
+    ran: tuple[Migration, ...] = ()
     with _engine() as engine:
         before = read(engine)
-        run(engine)
+        if before.state != "current":
+            with audited(UnmigratedAuditLog(engine), "ledger.upgrade", target=before.head) as noted:
+                ran = run(engine)
+                noted.add(counts={"migrations": len(ran)})
         after = read(engine)
     if as_json:
-        print_json({"before": before.revision, "after": after.revision, "ran": before.pending})
-    elif before.pending:
+        print_json({"before": before.revision, "after": after.revision, "ran": ran})
+    elif ran:
         say(f"The ledger went from schema revision {before.revision or 'none'} to {after.revision}.")
     else:
         say(f"The ledger has schema revision {after.revision} already.")
@@ -80,10 +87,13 @@ def downgrade(
     Stop everything that has the ledger open first: a process of this version would migrate it again. All rows that the
     older version knows stay.
     """
+    from headwater.audit import audited
+    from headwater.ledger.audit import UnmigratedAuditLog
     from headwater.ledger.downgrade import downgrade as run
 
-    with _engine() as engine:
+    with _engine() as engine, audited(UnmigratedAuditLog(engine), "ledger.downgrade", target=revision) as noted:
         loss = run(engine, revision, force=force)
+        noted.add(counts={"rows": sum(loss.rows.values()), "columns": len(loss.columns)})
     if as_json:
         print_json({"revision": revision, "rows": loss.rows, "columns": loss.columns})
         return

@@ -26,7 +26,8 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     REFUSED: (
         "The embedding endpoint refused a passage of this document.",
-        "Look at the endpoint's log; lower chunk.max_tokens if the passage is too long for its model.",
+        "Look at the endpoint's log; lower chunk.max_tokens if the passage is too long for its model. Once the endpoint "
+        "would take it, have the document processed again (headwater requeue).",
     ),
 }
 TokenIds = Sequence[int] | npt.NDArray[np.int32]

@@ -22,10 +22,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from headwater.erase import arrays
-from headwater.erase.targets import LocalTarget, Target, data_file
+from headwater.erase.targets import LocalTarget, Target
 from headwater.errors import LakeError
 from headwater.lake import CONFIGURATION, Table, open_table
 from headwater.lake_folder import LakeFile
+from headwater.lake_reading import data_files, fetched_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,15 @@ class _File:
     name: str
     rows: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version of the old table: its schema as Delta writes it, and its data files."""
+
+    number: int
+    schema: str
+    sources: list[LakeFile]
 
 
 def rewrite(table: Table, doc_ids: Collection[str], keep: Iterable[int], place: Path | Target) -> dict[int, int]:
@@ -46,43 +56,46 @@ def rewrite(table: Table, doc_ids: Collection[str], keep: Iterable[int], place: 
         raise LakeError(f"Table {table.folder.uri} was never written.")
     target = LocalTarget(place) if isinstance(place, Path) else place
     target.clear()
-    written: dict[str, _File | None] = {}
     before: dict[str, _File] = {}
     schema = ""
-    versions = sorted({*keep, newest})
+    versions = _versions(table, sorted({*keep, newest}))
+    sources = {source.name: source for version in versions for source in version.sources}
+    written = {source.name: _without(source, doc_ids, target) for source in fetched_ahead(sources.values())}
     for number, version in enumerate(versions):
-        try:
-            state = open_table(table.folder, version)
-            sources = [data_file(table.folder, uri.rpartition("/")[2]) for uri in state.file_uris()]
-        except Exception as error:
-            raise LakeError(
-                f"Version {version} of table {table.folder.uri}, which a release needs, is gone."
-            ) from error
-        protocol = state.protocol()
-        if protocol.min_reader_version != 1:
-            raise LakeError(
-                f"Table {table.folder.uri} was changed by a program that uses newer Delta features (reader version "
-                f"{protocol.min_reader_version}); its history can't be rewritten. Reindex into a new lake instead."
-            )
-        files: dict[str, _File] = {}
-        for source in sources:
-            if source.name not in written:
-                written[source.name] = _without(source, doc_ids, target)
-            file = written[source.name]
-            if file is not None:
-                files[file.name] = file
+        left = (written[source.name] for source in version.sources)
+        files = {file.name: file for file in left if file is not None}
         actions: list[dict[str, Any]] = []
         if number == 0:
             actions.append({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}})
-        if (fields := state.schema().to_json()) != schema:
-            schema = fields
+        if version.schema != schema:
+            schema = version.schema
             actions.append({"metaData": _metadata(schema)})
         actions += [{"remove": _remove(before[name])} for name in before if name not in files]
         actions += [{"add": _add(files[name])} for name in files if name not in before]
         _commit(target, number, actions)
         before = files
     target.seal()
-    return {version: number for number, version in enumerate(versions)}
+    return {version.number: number for number, version in enumerate(versions)}
+
+
+def _versions(table: Table, numbers: Iterable[int]) -> list[_Version]:
+    """Return the versions of a table. Raises LakeError for one that is gone, or that newer Delta features are in."""
+    there = {file.name: file for file in data_files(table.folder)}
+    found = []
+    for number in numbers:
+        try:
+            state = open_table(table.folder, number)
+            sources = [there[uri.rpartition("/")[2]] for uri in state.file_uris()]
+        except Exception as error:
+            raise LakeError(f"Version {number} of table {table.folder.uri}, which a release needs, is gone.") from error
+        protocol = state.protocol()
+        if protocol.min_reader_version != 1:
+            raise LakeError(
+                f"Table {table.folder.uri} was changed by a program that uses newer Delta features (reader version "
+                f"{protocol.min_reader_version}); its history can't be rewritten. Reindex into a new lake instead."
+            )
+        found.append(_Version(number, state.schema().to_json(), sources))
+    return found
 
 
 def _without(source: LakeFile, doc_ids: Collection[str], target: Target) -> _File | None:

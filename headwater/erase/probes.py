@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from headwater.erase import arrays
 from headwater.erase.search import Finder
 from headwater.lake_folder import LakeFolder
+from headwater.lake_reading import data_files, fetched_ahead
 
 T = TypeVar("T")
 
@@ -132,9 +133,7 @@ def spread(pieces: Sequence[T]) -> list[T]:
 def _elsewhere(finder: Finder, lake: LakeFolder, doc_ids: Collection[str]) -> set[str]:
     """Return the pieces that rows of other documents have, in any version of any table."""
     found: set[str] = set()
-    for file in lake.files():
-        if file.suffix != ".parquet" or "_delta_log" in file.parts:
-            continue
+    for file in fetched_ahead(data_files(lake)):
         try:
             for batch in arrays.batches(file):
                 others = batch.filter(pc.invert(arrays.of_documents(batch, doc_ids)))

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 
 from headwater.erase.plan import FOLDER
 from headwater.index.files import remove_tree, replace_folder, sync_tree
-from headwater.lake_folder import TABLE_LOG, LakeFile, LakeFolder, LocalFolder, RemoteFile, RemoteFolder
+from headwater.lake_folder import TABLE_LOG, LakeFile, LakeFolder, LocalFolder, RemoteFolder
 
 
 class Target(Protocol):
@@ -126,14 +126,6 @@ def target(lake: LakeFolder, name: str) -> Target:
         return RemoteTarget(lake, name)
     assert isinstance(lake, LocalFolder)
     return LocalTarget(lake.path / FOLDER / f"{name}.new")
-
-
-def data_file(folder: LakeFolder, name: str) -> LakeFile:
-    """Return a table's data file by its name."""
-    if isinstance(folder, RemoteFolder):
-        return RemoteFile(folder, name, folder.size(name))
-    assert isinstance(folder, LocalFolder)
-    return folder.path / name
 
 
 def clear_targets(lake: LakeFolder) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from headwater.erase import arrays
 from headwater.hashing import digest
 from headwater.lake import Table
-from headwater.lake_folder import TABLE_LOG, LakeFile
+from headwater.lake_reading import data_files, fetched_ahead
 
 if TYPE_CHECKING:
     from headwater.tables import Tables
@@ -109,7 +109,7 @@ def copies(tables: Tables, traces: Traces, threshold: float) -> list[str]:
 def _attached(objects: Table, doc_id: str) -> dict[str, str]:
     """Return ids and keys of everything that was ever attached to a document, also by way of attached mails."""
     known: dict[str, dict[str, str]] = {}
-    for path in _data_files(objects):
+    for path in fetched_ahead(data_files(objects.folder)):
         try:
             for batch in arrays.batches(path, ["doc_id", "key", "parent"]):
                 for row in batch.to_pylist():
@@ -126,13 +126,9 @@ def _attached(objects: Table, doc_id: str) -> dict[str, str]:
     return found
 
 
-def _data_files(table: Table) -> list[LakeFile]:
-    return [file for file in table.folder.files() if file.suffix == ".parquet" and TABLE_LOG not in file.parts]
-
-
 def _rows(table: Table, doc_ids: Collection[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for path in _data_files(table):
+    for path in fetched_ahead(data_files(table.folder)):
         try:
             if not any(arrays.of_documents(batch, doc_ids).true_count for batch in arrays.batches(path, ["doc_id"])):
                 continue

@@ -12,7 +12,8 @@ from headwater.embedding.cache import keep_only
 from headwater.erase import arrays
 from headwater.hashing import digest
 from headwater.index.files import remove_tree
-from headwater.lake_folder import TABLE_LOG, LakeFile, LocalFolder
+from headwater.lake_folder import LakeFile, LocalFolder
+from headwater.lake_reading import data_files, fetched_ahead
 from headwater.ledger import Ledger
 from headwater.project import Project
 
@@ -28,10 +29,9 @@ def forget_unused_vectors(project: Project) -> int:
     """
     wanted: set[str] = set()
     lakes = project.lakes()
-    for corpus in lakes.children():
-        for file in lakes.child(corpus).child("chunks").files():
-            if file.suffix == ".parquet" and TABLE_LOG not in file.parts:
-                wanted |= _hashes(file)
+    chunks = (file for corpus in lakes.children() for file in data_files(lakes.child(corpus).child("chunks")))
+    for file in fetched_ahead(chunks):
+        wanted |= _hashes(file)
     return keep_only(project.cache_path() / "embeddings", wanted)
 
 

@@ -14,6 +14,7 @@ from headwater.erase.probes import Probes, spread
 from headwater.erase.records import Verification
 from headwater.erase.search import Finder, files_under
 from headwater.lake_folder import LakeFile, LocalFolder
+from headwater.lake_reading import fetched_ahead
 from headwater.lake_versions import old_versions
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ def look_for(corpus: Corpus, probes: Probes) -> Verification:
     )
     own = plan_file(probes.doc_id)
     for there, finder in searched:
-        for file in there:
-            if str(file).endswith(own):
-                continue
+        for file in fetched_ahead(file for file in there if not str(file).endswith(own)):
             hits, length = finder.in_file(file)
             files, size, found = files + 1, size + length, found + len(hits)
             if hits:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from headwater.ledger.base import LedgerPart
 from headwater.ledger.engine import write
+from headwater.ledger.migrate import current_revision, is_known
 from headwater.ledger.schema import audit
 
 Outcome = Literal["ok", "refused", "failed"]
@@ -87,3 +88,18 @@ class AuditLog(LedgerPart):
         """Delete the entries from before ``before`` and return how many there were."""
         with write(self._engine) as connection:
             return connection.execute(audit.delete().where(audit.c.at < before)).rowcount
+
+
+class UnmigratedAuditLog(AuditLog):
+    """The audit log of a ledger as it is: before, between and after changes of its schema."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """``engine`` stays the caller's to dispose of."""
+        self._engine = engine
+
+    def record_audit(self, entries: Collection[AuditEntry]) -> None:
+        """Store entries, all of them or none: none in a newer version's schema, or in one without an audit log."""
+        with self._engine.connect() as connection:
+            if not is_known(current_revision(connection)) or not sa.inspect(connection).has_table(audit.name):
+                return
+        super().record_audit(entries)

@@ -56,29 +56,29 @@ def status(engine: sa.Engine) -> SchemaStatus:
     """Return where the ledger stands, without changing it."""
     with engine.connect() as connection:
         revision = current_revision(connection)
-    known = migrations()
-    names = [step.revision for step in known]
     if revision is None:
-        return SchemaStatus("empty", None, HEAD, known)
-    if revision not in names:
+        return SchemaStatus("empty", None, HEAD, migrations())
+    if not is_known(revision):
         return SchemaStatus("ahead", revision, HEAD, ())
-    pending = known[names.index(revision) + 1 :]
+    pending = _after(revision)
     return SchemaStatus("behind" if pending else "current", revision, HEAD, pending)
 
 
-def upgrade(engine: sa.Engine) -> None:
-    """Run the migrations that are missing, in one transaction under a lock.
+def upgrade(engine: sa.Engine) -> tuple[Migration, ...]:
+    """Run the migrations that are missing, in one transaction under a lock, and return those that ran.
 
     Raises ConfigError when the ledger was written by a newer version of Headwater.
     """
     with engine.connect() as connection:
         if current_revision(connection) == HEAD:
-            return
+            return ()
     with write(engine) as connection:
         lock(connection)
         revision = current_revision(connection)
-        if revision != HEAD:  # another process may have been first
-            _run(connection, revision)
+        if revision == HEAD:  # another process was first
+            return ()
+        _run(connection, revision)
+    return _after(revision)
 
 
 def lock(connection: sa.Connection) -> None:
@@ -94,9 +94,14 @@ def current_revision(connection: sa.Connection) -> str | None:
     return _text(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar())
 
 
+def is_known(revision: str | None) -> bool:
+    """Return whether this version knows a ledger's revision; None, before the first migration, it does."""
+    return revision is None or revision in {step.revision for step in migrations()}
+
+
 def check_known(revision: str | None) -> None:
     """Raise ConfigError for the revision of a newer Headwater."""
-    if revision is not None and revision not in {step.revision for step in migrations()}:
+    if not is_known(revision):
         raise ConfigError(
             f"The ledger has schema revision {revision}, which this version of Headwater does not know (its own is "
             f"{HEAD}). Upgrade Headwater, or take the ledger back with the newer version (headwater ledger downgrade "
@@ -113,6 +118,12 @@ def alembic_config(connection: sa.Connection | None = None) -> Config:
     if connection is not None:
         config.attributes["connection"] = connection
     return config
+
+
+def _after(revision: str | None) -> tuple[Migration, ...]:
+    known = migrations()
+    names = [step.revision for step in known]
+    return known if revision is None else known[names.index(revision) + 1 :]
 
 
 def _run(connection: sa.Connection, revision: str | None) -> None:

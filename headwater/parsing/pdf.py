@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 from typing import Any
 
@@ -121,7 +121,7 @@ def _open(data: bytes, policy: ParsePolicy) -> Any:
     import pypdfium2
     import pypdfium2.raw as pdfium
 
-    for password in (None, *passwords(policy)):
+    for password in chain((None,), passwords(policy)):
         try:
             return pypdfium2.PdfDocument(data, password=password)
         except pypdfium2.PdfiumError as error:

@@ -1,9 +1,16 @@
-"""Passwords for encrypted files: named in the policy, held in the environment."""
+"""Passwords for encrypted files: named in the policy, held in the environment.
+
+What has to be parsed again when a password changes is what asked for one, so that is noted where they are given out.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 
 from headwater.errors import CorruptDocument, EncryptedDocument
@@ -13,8 +20,38 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _NO_PASSWORD = "VelvetSweatshop"  # what Excel encrypts write-protected workbooks with; MS-OFFCRYPTO 2.4.2.3
 
 
-def passwords(policy: ParsePolicy) -> list[str]:
-    """Return the passwords to try: the values of the environment variables that the policy names and that are set."""
+class Asked:
+    """Whether a document asked for passwords: whether it would fare otherwise with others."""
+
+    passwords = False
+
+
+_asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
+
+
+@contextmanager
+def noting_passwords() -> Iterator[Asked]:
+    """Note in what this gives whether :func:`passwords` were asked for in the block."""
+    asked = Asked()
+    token = _asked.set(asked)
+    try:
+        yield asked
+    finally:
+        _asked.reset(token)
+
+
+def passwords(policy: ParsePolicy) -> Iterator[str]:
+    """Yield the passwords to try on a file that does not open without one, of those that are set.
+
+    To be asked for only then, and after all else was tried.
+    """
+    if asked := _asked.get():
+        asked.passwords = True
+    yield from set_passwords(policy)
+
+
+def set_passwords(policy: ParsePolicy) -> list[str]:
+    """Return the values of the environment variables that the policy names and that are set."""
     return [value for name in policy.passwords if (value := os.environ.get(name))]
 
 
@@ -47,7 +84,7 @@ def unlocked(data: bytes, policy: ParsePolicy) -> bytes:
         raise
     except Exception:
         return data  # broken: its reader says how
-    for password in (_NO_PASSWORD, *passwords(policy)):
+    for password in chain((_NO_PASSWORD,), passwords(policy)):
         plain = _decrypted(data, password)
         if plain is not None:
             return plain

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from headwater.driver import Stage
-from headwater.hashing import row_fingerprints
+from headwater.driver import OUTDATED, Stage, wanted_fingerprints
 from headwater.lake import Table
 
 if TYPE_CHECKING:
@@ -82,12 +81,17 @@ def through(stage: Stage, upstream: pl.DataFrame, target: Table) -> tuple[Work, 
     A row that would be computed again is expected to fare as before, and a new one as the stage's rows do on average.
     """
     rows = handed_on(upstream)
-    fingerprints = row_fingerprints(rows["fingerprint"], stage.signature)
-    wanted = rows.with_columns(pl.Series("fingerprint", fingerprints, dtype=pl.String)).drop("due")
+    wanted = rows.with_columns(*wanted_fingerprints(stage, rows["fingerprint"])).drop("due")
     have = stored(target, stage.owner)
     kept = target.exists() and target.same_schema()
-    due = pl.lit(not kept) | pl.col("stored").is_null() | (pl.col("stored") != pl.col("fingerprint"))
-    after = wanted.join(have, on="id", how="left", maintain_order="left").with_columns(due.alias("due"))
+    due = pl.lit(not kept) | OUTDATED
+    after = wanted.join(have, on="id", how="left", maintain_order="left").with_columns(
+        due.alias("due"),
+        pl.when(pl.col("stored") == pl.col("conditional"))
+        .then("conditional")
+        .otherwise("fingerprint")
+        .alias("fingerprint"),
+    )
     work = _work(after, have if kept else have.clear())
     after = after.with_columns(
         (pl.col("ok") * pl.col("was_ok").fill_null(ok_share(have, stage.name))).alias("ok"),

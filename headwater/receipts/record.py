@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headwater.tables import Tables
 
 STAGE = "receipts"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 RECEIPTS = pa.schema(
     [

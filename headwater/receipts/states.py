@@ -30,7 +30,8 @@ def end_states(tables: Tables) -> pl.LazyFrame:
     """Return one row per listed object: where the line ended for it, and why.
 
     The stages are asked in order; the first that did not pass the document on decides. A document is indexed when
-    it has chunks among the wanted points. A state of null means that a stage has not seen the object yet.
+    it has chunks among the wanted points; where some of its chunks have no vector, ``error`` says so all the same. A
+    state of null means that a stage has not seen the object yet.
     """
     scanned = tables.source_objects.scan()
     requeued = pl.col("requeued") if "requeued" in scanned.collect_schema() else pl.lit(None, pl.String)
@@ -58,6 +59,7 @@ def end_states(tables: Tables) -> pl.LazyFrame:
         .group_by("doc_id")
         .agg(
             (pl.col("state") == "ok").sum().alias("chunks"),
+            pl.len().alias("pieces"),
             pl.col("reason").filter(pl.col("state") != "ok").first().alias("embed_reason"),
             pl.col("error").filter(pl.col("state") != "ok").first().alias("embed_error"),
         )
@@ -75,10 +77,12 @@ def end_states(tables: Tables) -> pl.LazyFrame:
     )
     joined = objects.join(chunked, on="doc_id", how="left").join(pieces, on="doc_id", how="left")
     names = ("source", "parsed", "quality", "dedup", "names", "privacy", "chunk")
+    left = pl.col("pieces") - pl.col("chunks")
+    left_out = pl.format("{} {} of its {} passages can't be found.", "embed_error", left, "pieces")
     return joined.with_columns(
         _first_stop(names, "state", otherwise=pl.lit("indexed"), broken=pl.lit("quarantined")),
         _first_stop(names, "reason", otherwise=pl.lit("ok"), broken=pl.col("embed_reason")),
-        _first_stop(names, "error", otherwise=pl.lit(None, pl.String), broken=pl.col("embed_error")),
+        _first_stop(names, "error", otherwise=pl.when(left > 0).then(left_out), broken=pl.col("embed_error")),
     ).select(
         "doc_id",
         "key",

@@ -13,7 +13,7 @@ from headwater.driver import Stage, row_schema
 from headwater.errors import ParseError, SourceError
 from headwater.hashing import digest
 from headwater.parsing.ocr import engine, languages
-from headwater.parsing.unlock import passwords
+from headwater.parsing.unlock import noting_passwords, set_passwords
 from headwater.policies import ParsePolicy
 from headwater.stages.columns import DOCUMENT, ok_row, pack_elements
 
@@ -37,8 +37,8 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
         | {
             "pipeline": parsing.sentence_pipeline(policy),
             "ocr_engine": [engine(), *sorted(languages())] if policy.ocr else None,
-            # What was encrypted is tried again when a password was set. Kept in no table: a hash over all parameters is.
-            "password_set": digest(*found) if (found := passwords(policy)) else None,
+            # What is encrypted is tried again when a password was set. Kept in no table: a hash over all parameters is.
+            "password_set": digest(*found) if (found := set_passwords(policy)) else None,
         },
         columns=("key", "revision", "parent", "size"),
         fetched="size",
@@ -49,6 +49,7 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
         memory_mb=policy.memory_mb,
         ephemeral={"_uri": uri},
         withheld=frozenset({"password_set"}),
+        conditional=frozenset({"passwords", "password_set"}),
         warm_up=(
             "headwater.stages.parsed_documents:warm_up",
             {"sentence_model": policy.sentence_model},
@@ -74,17 +75,20 @@ def parse_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     rows = []
     for source in batch.select(["id", "key", "parent"]).to_pylist():
         name = source["id"]
-        try:
-            data = reader.read(source["key"], attached=source["parent"] is not None)
-            document = parsing.parse_confined(data, source["key"], policy)
-        except (ParseError, SourceError) as error:
-            code = error.code if isinstance(error, ParseError) else "unreadable"
-            rows.append({"input": name, "id": name, "state": "quarantined", "reason": code, "error": str(error)})
-            continue
+        with noting_passwords() as asked:
+            try:
+                data = reader.read(source["key"], attached=source["parent"] is not None)
+                document = parsing.parse_confined(data, source["key"], policy)
+            except (ParseError, SourceError) as error:
+                code = error.code if isinstance(error, ParseError) else "unreadable"
+                failed = {"state": "quarantined", "reason": code, "error": str(error)}
+                rows.append({"input": name, "id": name, **failed, "conditional": asked.passwords})
+                continue
         metadata = dict(document.metadata)
         rows.append(
             ok_row(
                 name,
+                conditional=asked.passwords,
                 text=document.text,
                 elements=pack_elements(document.elements),
                 title=metadata.pop("title", None),
@@ -94,4 +98,4 @@ def parse_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
                 metadata=json.dumps(metadata, default=str, sort_keys=True),
             )
         )
-    return pa.Table.from_pylist(rows, schema=row_schema(PARSED))
+    return pa.Table.from_pylist(rows, schema=row_schema(PARSED, conditional=True))

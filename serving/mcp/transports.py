@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import logging
-import sys
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -147,11 +146,9 @@ def run_stdio(project: Project, *, groups: Iterable[str] = (), corpora: Collecti
     import anyio
     from mcp.server.stdio import stdio_server
 
-    from serving.server import JsonLines
+    from serving.json_lines import log_json_lines
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    log_json_lines(logging.WARNING)
     shelf = Shelf(project, None)
     who = Here(groups, corpora)
     server = mcp_server(lambda _request, _tool: Call(shelf, who))
