@@ -157,7 +157,7 @@ def _is_raylet(pid: int) -> bool:
     import psutil
 
     try:
-        return psutil.Process(pid).name() == _RAYLET
+        return bool(psutil.Process(pid).name() == _RAYLET)
     except psutil.Error:
         return False
 
