@@ -332,8 +332,10 @@ def test_runs_of_a_few_rows_tell_what_starting_takes_and_not_what_a_row_takes() 
 
 
 def test_what_it_takes_that_rows_only_leave_is_learnt_apart() -> None:
-    line = fit([(0, 1.0, False), (0, 4.0, True), (100, 14.0, True)], Line(0.0, 2.0, 0.5))
+    runs = [(0, 1.0, False), *[(0, 4.0, True)] * 2, (100, 14.0, True)]
+    line = fit(runs, Line(0.0, 2.0, 0.5, 9.0))
     assert (line.of(0), line.of(0, touched=True), line.of(100, touched=True)) == (1.0, 4.0, 14.0)
+    assert fit(runs[1:2], Line(1.0, 0.0, 0.0, 9.0)).touch == 6.0, "one run is held against what was shipped"
 
 
 def cost(run: str, stage: str, cpu: float, **more: Any) -> StageCost:
@@ -372,7 +374,7 @@ def test_a_verdict_that_is_decided_anew_is_not_taken_for_a_document_that_is_read
     runs = a_run("b", 0.2, quality_documents={"recomputed": 64})
     runs += a_run("a", 20.0, quality_documents={"recomputed": 400, "read_bytes": 10**6})
     line = rates(runs).lines["quality_documents"]["cpu_seconds"]
-    assert line.of(0, touched=True) == pytest.approx(0.2)
+    assert line.of(0, touched=True) < 1
     assert line.of(400) == pytest.approx(20.0)
 
 
@@ -381,7 +383,7 @@ def test_what_a_run_takes_to_load_the_model_for_its_release_alone_is_learnt_from
     whole = {"source_objects": {"recomputed": 100}, "embeddings": {"recomputed": 1000, "tokens": 10**5}}
     shrunk = {"index_candidate": {"removed": 20}, "retrieval_evaluation": {"recomputed": 1}}
     assert rates(a_run("a", 3.0, **built, **whole)).cold["cpu_seconds"] == COLD["cpu_seconds"]
-    found = rates(a_run("b", 6.0, **shrunk) + a_run("a", 3.0, **built, **whole))
+    found = rates(a_run("c", 6.0, **shrunk) + a_run("b", 6.0, **shrunk) + a_run("a", 3.0, **built, **whole))
     lines = [found.lines[stage]["cpu_seconds"] for stage in ("index_candidate", "retrieval_evaluation")]
     assert lines[0].of(0, touched=True) + lines[1].of(1) + found.cold["cpu_seconds"] == pytest.approx(12.0, rel=0.05)
 

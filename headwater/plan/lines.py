@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
 _FEW = 0.25
 """A run with less than this share of the rows of the largest one says what a stage takes to start."""
@@ -33,11 +34,13 @@ class Line:
 def fit(runs: Iterable[tuple[float, float, bool]], shipped: Line) -> Line:
     """Return the line through runs (units, measured, touched), ``shipped`` where they don't tell.
 
-    The slope is that of all runs together, so large ones weigh more.
+    The slope is that of all runs together, so large ones weigh more. Of what takes a second or two, ``shipped`` counts as
+    one more run: what else the machine did then is as large.
     """
     pairs = list(runs)
-    idle = _median([value for units, value, touched in pairs if not units and not touched], shipped.idle)
-    touch = _median([max(value - idle, 0.0) for units, value, touched in pairs if not units and touched], shipped.touch)
+    idle = median([value for units, value, touched in pairs if not units and not touched] or [shipped.idle])
+    touches = [max(value - idle, 0.0) for units, value, touched in pairs if not units and touched]
+    touch = median([*touches, shipped.touch])
     start, each = _start_and_each([(units, max(value - idle, 0.0)) for units, value, _ in pairs if units], shipped)
     return Line(idle, start, each, touch)
 
@@ -65,7 +68,3 @@ def _start_and_each(worked: list[tuple[float, float]], shipped: Line) -> tuple[f
 
 def _mean(runs: list[tuple[float, float]]) -> tuple[float, float]:
     return sum(amount for amount, _ in runs) / len(runs), sum(value for _, value in runs) / len(runs)
-
-
-def _median(values: list[float], otherwise: float) -> float:
-    return sorted(values)[len(values) // 2] if values else otherwise

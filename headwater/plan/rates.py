@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 from headwater.costs import StageCost
@@ -104,13 +105,13 @@ def _units(cost: StageCost, run: Mapping[str, StageCost]) -> float:
 
 
 def _more(runs: Sequence[Mapping[str, StageCost]], lines: Mapping[str, Mapping[str, Line]], measure: str) -> float:
-    """Return what cold runs took beyond their lines: the median."""
+    """Return what cold runs took beyond their lines: the median, with what was shipped as one more run."""
     beyond = []
     for run in runs:
         costs = [run[stage] for stage in _OF_RELEASE if stage in run]
         expected = (lines[cost.stage][measure].of(_units(cost, run), touched=_was_touched(cost)) for cost in costs)
         beyond.append(max(sum(float(getattr(cost, measure)) for cost in costs) - sum(expected), 0.0))
-    return sorted(beyond)[len(beyond) // 2] if beyond else COLD.get(measure, 0.0)
+    return median([*beyond, COLD.get(measure, 0.0)])
 
 
 def stored_rows(costs: Sequence[StageCost]) -> tuple[dict[str, int], dict[str, float]]:
