@@ -2,7 +2,8 @@
 
 Measured from outside of the stages: CPU seconds are those that this process and everything below it used while the stage
 ran, so the figures of a run's stages add up to the run's, workers that were started ahead of their stage included.
-Stages say themselves what only they know (:func:`note`): bytes read, tokens embedded, seconds on a GPU.
+Stages say themselves what only they know (:func:`note`): bytes read, tokens embedded, seconds on a GPU, and CPU seconds of
+other machines.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,7 +35,7 @@ SUMMED = ("seconds", "cpu_seconds", "gpu_seconds", "tokens", "read_bytes", "writ
 class StageCost:
     """One stage of one run.
 
-    ``seconds`` is wall-clock time, ``cpu_seconds`` those of all processes, ``gpu_seconds`` the time that the embedding
+    ``seconds`` is wall-clock time, ``cpu_seconds`` those of all processes, on the nodes of a Ray cluster too, ``gpu_seconds`` the time that the embedding
     model worked times its GPUs. ``tokens`` were embedded. ``read_bytes`` are objects read from the bucket and rows read
     from the lake to be worked on, ``written_bytes`` the data files that the stage left in the lake and, in an embedded
     index, in its releases. ``rows`` are those of the stage's table afterwards. ``money`` is None without prices.
@@ -70,6 +72,7 @@ class Meter:
 
 
 _current: ContextVar[Meter | None] = ContextVar("headwater_meter", default=None)
+_noting = threading.Lock()
 
 
 @contextmanager
@@ -83,21 +86,31 @@ def metered() -> Iterator[Meter]:
     finally:
         meter.seconds = time.perf_counter() - began
         # A worker that was killed before it could be waited for takes its seconds along.
-        meter.cpu_seconds = max(tree_cpu_seconds() - used, 0.0)
+        meter.cpu_seconds += max(tree_cpu_seconds() - used, 0.0)
         _current.reset(token)
 
 
-def note(*, read_bytes: int = 0, tokens: int = 0, gpu_seconds: float = 0.0) -> None:
-    """Count these in for the stage that is being measured; nothing happens when none is."""
+def note(*, read_bytes: int = 0, tokens: int = 0, gpu_seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
+    """Count these in for the stage that is being measured; nothing happens when none is. ``cpu_seconds`` are those of
+    processes that are not below this one."""
     meter = _current.get()
-    if meter is not None:
+    if meter is None:
+        return
+    with _noting:  # threads of one stage share its meter
         meter.read_bytes += read_bytes
         meter.tokens += tokens
         meter.gpu_seconds += gpu_seconds
+        meter.cpu_seconds += cpu_seconds
+
+
+_RAYLET = "raylet"
+"""The process of a Ray node, which starts the workers there. What these use is told by the tasks that ran there, wherever
+the node is; of one that was started below this process it would count twice, and vanish with every worker that ends,
+because a raylet does not wait for its children."""
 
 
 def tree_cpu_seconds() -> float:
-    """Return the CPU seconds that this process and all below it, ended ones included, have used."""
+    """Return the CPU seconds that this process and all below it, ended ones included but Ray nodes left out, have used."""
     import psutil
 
     used = 0.0
@@ -114,23 +127,39 @@ def tree_cpu_seconds() -> float:
 
 
 def _processes_below(root: int) -> list[int]:
-    """Return the ids of all processes below one. Where Linux keeps lists of children they are taken from these: looking
-    at every process of the machine, as psutil does, takes ten times as long."""
-    import psutil
-
-    if not Path(f"/proc/{root}/task/{root}/children").exists():
-        return [child.pid for child in psutil.Process(root).children(recursive=True)]
+    """Return the ids of all processes below one, without Ray nodes and what is below these."""
     found: list[int] = []
     waiting = [root]
     while waiting:
-        for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            try:
-                pids = [int(pid) for pid in children.read_text().split()]
-            except OSError:
-                continue  # the thread ended
-            found += pids
-            waiting += pids
+        children = [pid for pid in _children(waiting.pop()) if not _is_raylet(pid)]
+        found += children
+        waiting += children
     return found
+
+
+def _children(parent: int) -> list[int]:
+    """Return the ids of a process' children. Where Linux keeps lists of them they are taken from these: looking at every
+    process of the machine, as psutil does, takes ten times as long."""
+    import psutil
+
+    found: list[int] = []
+    if Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):  # the thread ended
+                found += [int(pid) for pid in children.read_text().split()]
+        return found
+    with suppress(psutil.Error):
+        found = [child.pid for child in psutil.Process(parent).children()]
+    return found
+
+
+def _is_raylet(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).name() == _RAYLET)
+    except psutil.Error:
+        return False
 
 
 def priced(cost: StageCost, prices: CostPolicy, *, endpoint: bool) -> StageCost:

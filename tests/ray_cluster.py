@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -104,3 +105,23 @@ def until_killed(batch: str) -> None:
         file.write(str(os.getpid()))
     while True:
         time.sleep(1)
+
+
+def until_lost(batch: str) -> int:
+    """Leave the number of the raylet that this process is below in the folder named ``batch``. The first time, never
+    return; afterwards return how often the folder was called for. Without a name return at once."""
+    if not batch:
+        return 0
+    calls = len(list(Path(batch).iterdir())) + 1
+    Path(batch, str(calls)).write_text(os.environ["RAY_RAYLET_PID"])
+    while calls == 1:
+        time.sleep(1)
+    return calls
+
+
+def use_cpu(seconds: float) -> float:
+    """Use the processor for so long; return what was asked for."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return seconds

@@ -21,8 +21,10 @@ from headwater.compute import sameness as sameness_module
 from headwater.compute.on_ray import RayBatches, RayCompute
 from headwater.compute.sameness import check_same, installation
 from headwater.corpus import Corpus, open_corpus
+from headwater.costs import metered
 from headwater.doctor import _cluster
 from headwater.driver import CORE, Stage, _own, _told, row_schema, run_stage
+from headwater.embedding import model_fingerprint, open_embedder
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.lake import Table
 from headwater.pipeline import Pipeline
@@ -104,12 +106,17 @@ def reindexed(root: Path, files: dict[str, bytes | str], progress: Any = None, *
 
 
 def same_rows(corpus: Corpus, expected: Corpus) -> None:
-    """Check that all stage tables hold the same rows with the same fingerprints."""
+    """Check that all stage tables hold the same rows with the same fingerprints.
+
+    Rows come back from nodes in any order, and where the CPU computes in bfloat16 the last digits of a vector hang on the
+    texts that it is computed beside: vectors are the same as far as that goes.
+    """
     for stage in STAGES:
         here, there = (getattr(one.tables, stage).scan().collect().sort("id") for one in (corpus, expected))
         assert here["fingerprint"].to_list() == there["fingerprint"].to_list(), stage
         if stage == "embeddings":
-            np.testing.assert_allclose(here["vector"].to_list(), there["vector"].to_list(), atol=1e-6)
+            ours, theirs = (np.array(one["vector"].to_list()) for one in (here, there))
+            assert ((ours * theirs).sum(axis=1) > 0.9999).all()
             here, there = here.drop("vector"), there.drop("vector")
         assert here.equals(there), stage
 
@@ -234,6 +241,49 @@ def test_what_is_under_way_ends_when_the_caller_stops(on_cluster: Callable[..., 
     _awaited(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.fixture
+def lost_batch(
+    cluster: Any, on_cluster: Callable[..., RayCompute], tmp_path: Path
+) -> Iterator[Callable[..., Iterator[tuple[int, Any]]]]:
+    """A function ``(**settings)`` that gives the outcome of a batch whose node is lost while it is there."""
+    lost = 0
+
+    def run(**settings: Any) -> Iterator[tuple[int, Any]]:
+        nonlocal lost
+        folder = tmp_path / "calls"
+        folder.mkdir()
+        with batches(on_cluster(**settings), "until_lost") as pool:
+            results = pool.map(["", str(folder)])
+            assert next(results) == (0, 0)
+            raylet = int(_awaited(lambda: (folder / "1").exists() and (folder / "1").read_text()))
+            [node] = [one for one in cluster.list_all_nodes() if _raylet(one) == raylet]
+            cluster.remove_node(node, allow_graceful=False)
+            lost += 1
+            yield from results
+
+    yield run
+    for _ in range(lost):
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_MB * 2**20)
+
+
+def _raylet(node: Any) -> int:
+    """Return the process number of a node's raylet."""
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def test_a_batch_that_is_lost_with_its_node_is_sent_again(
+    lost_batch: Callable[..., Iterator[tuple[int, Any]]],
+) -> None:
+    assert list(lost_batch()) == [(1, 2)]  # its second call is the one that gives a result
+
+
+def test_a_batch_that_is_lost_more_often_than_it_may_be_stops_the_run(
+    lost_batch: Callable[..., Iterator[tuple[int, Any]]],
+) -> None:
+    with pytest.raises(HeadwaterError, match=r"lost a batch 1 time \(.*compute\.retries"):
+        list(lost_batch(retries=0))
+
+
 def _awaited(look: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := look()):
@@ -305,12 +355,13 @@ def test_a_cluster_that_does_not_answer_is_an_error_that_says_what_to_do(scheme:
     assert time.monotonic() - began < 15
 
 
-def test_another_model_on_a_node_stops_the_run(cluster: Any, on_cluster: Callable[..., RayCompute]) -> None:
-    def here() -> Any:
-        raise AssertionError("the model of the run's own process is not asked")
+def _not_asked() -> Any:
+    raise AssertionError("the model of the run's own process is not asked")
 
+
+def test_another_model_on_a_node_stops_the_run(cluster: Any, on_cluster: Callable[..., RayCompute]) -> None:
     with (
-        on_cluster().embedding(EmbedPolicy(), "the fingerprint of another model", here) as engine,
+        on_cluster().embedding(EmbedPolicy(), "the fingerprint of another model", _not_asked) as engine,
         pytest.raises(ConfigError, match=rf"On the Ray node {socket.gethostname()}: embed.model is another model"),
     ):
         engine.load()
@@ -329,6 +380,28 @@ def test_a_cluster_is_used_from_outside_of_it(cluster: Any, on_cluster: Callable
     with batches(compute, "misbehave") as pool:
         found = dict(pool.map(["fine", "raise", "well"]))
     assert (found[0], found[1].kind, found[2]) == ("fine", "error", "well")
+
+
+# --- what it costs --------------------------------------------------------------------------------------------
+
+
+def test_cpu_seconds_of_nodes_count_once_for_the_stage_that_sent_the_work(
+    on_cluster: Callable[..., RayCompute],
+) -> None:
+    with metered() as meter, batches(on_cluster(), "use_cpu") as pool:
+        assert len(list(pool.map([1.5] * 6))) == 6
+    # The nodes are this process' children, so what their workers report could be seen a second time.
+    assert 9 <= meter.cpu_seconds < 17
+
+
+def test_cpu_seconds_of_embedding_actors_count(on_cluster: Callable[..., RayCompute]) -> None:
+    texts = [f"The gauge of reach {number} is read every morning. " * 20 for number in range(48)]
+    with metered() as here:
+        expected = open_embedder(EmbedPolicy(device="cpu")).encode_documents(texts)
+    with metered() as meter, on_cluster().embedding(EmbedPolicy(), model_fingerprint(), _not_asked) as engine:
+        vectors = engine.load().encode_documents(texts)
+    np.testing.assert_allclose(vectors, expected, atol=1e-3)
+    assert meter.cpu_seconds > here.cpu_seconds / 2
 
 
 # --- without a cluster ----------------------------------------------------------------------------------------

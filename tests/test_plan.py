@@ -7,22 +7,34 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from headwater.cli.app import app
 from headwater.corpus import Corpus, open_corpus
+from headwater.costs import StageCost
+from headwater.driver import CORE
+from headwater.embedding import locate_model
 from headwater.errors import SourceError
+from headwater.lake import Table
+from headwater.ledger import ReleaseInfo
 from headwater.pipeline import Pipeline
 from headwater.plan import Plan, plan_reindex
+from headwater.plan.lines import Line, fit
 from headwater.plan.passages import _counts
-from headwater.plan.rates import Line, fit
+from headwater.plan.rates import of_model, rates
+from headwater.plan.sample import sample_model
+from headwater.plan.shipped import COLD, SHIPPED
+from headwater.policies import EmbedPolicy
 from headwater.project import CORPUS_FILE, Project
+from headwater.stages.chunks import CHUNKS
 from tests.conftest import SMALL, SMALL_FILES
 from tests.mails import mail_bytes
 
@@ -180,6 +192,15 @@ def test_a_changed_setting_is_planned_as_it_is_then_computed(
                     assert planned[stage.stage] == computed[stage.stage], stage.stage
 
 
+def test_verdicts_that_are_decided_anew_are_planned_without_the_time_of_reading_a_document(folder: Path) -> None:
+    configure(folder, quality={"min_words": 25})
+    with open_corpus(folder) as changed:
+        quality = plan_reindex(changed).stages[2]
+        line = rates(changed.ledger.costs(changed.name)).lines["quality_documents"]["cpu_seconds"]
+    assert quality.rows > 0
+    assert quality.cpu_seconds == line.of(0, touched=True) < line.of(1)
+
+
 def test_the_vectors_of_another_model_are_planned_row_by_row(folder: Path) -> None:
     configure(folder, embed={"bm25_b": 0.1})
     with open_corpus(folder) as changed:
@@ -226,6 +247,56 @@ def test_a_listing_that_lost_too_much_has_no_plan(corpus: Corpus, folder: Path) 
     assert plan_reindex(corpus, confirm_removals=True).removed == len(SMALL_FILES) - 1
 
 
+@pytest.fixture
+def shallow_model(tmp_path: Path) -> Path:
+    """The bundled embedding model with the first of its six layers only."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(locate_model(None)), device="cpu")
+    encoder: Any = model[0].auto_model
+    encoder.encoder.layer = encoder.encoder.layer[:1]
+    encoder.config.num_hidden_layers = 1
+    model.save(str(tmp_path / "shallow"))
+    return tmp_path / "shallow"
+
+
+def test_the_speed_of_a_model_that_was_never_run_is_measured(folder: Path, shallow_model: Path) -> None:
+    configure(folder, embed={"model": str(shallow_model)})
+    with open_corpus(folder) as changed:
+        before = files_of(changed.project.home)
+        plan = plan_reindex(changed)
+        assert files_of(changed.project.home) == before
+        assert (plan.rates["embeddings"], plan.new_model) == ("sample", False)
+        assert plan.sampled_texts > 0
+        assert plan.tokens > 0
+        unmeasured = plan_reindex(changed, sample=False)
+        assert (unmeasured.rates["embeddings"], unmeasured.sampled_texts, unmeasured.new_model) == ("own", 0, True)
+        computed = done(changed)
+        assert rows(plan)["embeddings"] == computed["embeddings"]
+        assert changed.ledger.costs(changed.name, runs=1)[6].tokens == pytest.approx(plan.tokens, rel=0.05)
+        (folder / "documents" / "sluice.md").write_text(NEW)
+        again = plan_reindex(changed)
+        assert (again.rates["embeddings"], again.sampled_texts, again.new_model) == ("own", 0, False)
+
+
+def test_a_model_that_can_not_run_here_is_planned_by_the_speed_of_the_one_before(
+    folder: Path, shallow_model: Path
+) -> None:
+    configure(folder, embed={"model": str(shallow_model), "device": "cuda:99"})
+    with open_corpus(folder) as changed:
+        plan = plan_reindex(changed)
+    assert (plan.rates["embeddings"], plan.sampled_texts, plan.new_model) == ("own", 0, True)
+    assert plan.tokens > 0
+
+
+def test_a_sample_tells_a_quick_model_from_a_slow_one(tmp_path: Path, shallow_model: Path) -> None:
+    nothing = Table(tmp_path / "chunks", pa.schema([*CORE, *CHUNKS]))
+    quick = sample_model(EmbedPolicy(model=str(shallow_model), device="cpu"), nothing)
+    slow = sample_model(EmbedPolicy(device="cpu"), nothing)
+    assert quick.token_ratio == slow.token_ratio == pytest.approx(1.0, abs=0.1)
+    assert 2 * quick.lines["cpu_seconds"].each < slow.lines["cpu_seconds"].each
+
+
 def test_planning_loads_no_model(folder: Path) -> None:
     (folder / "documents" / "sluice.md").write_text(NEW)
     script = (
@@ -239,19 +310,93 @@ def test_planning_loads_no_model(folder: Path) -> None:
 
 
 def test_a_line_is_told_by_runs_of_two_sizes() -> None:
-    line = fit([(0, 1.0), (10, 4.0), (100, 13.0)], Line(9, 9, 9))
+    line = fit([(0, 1.0, False), (10, 4.0, True), (100, 13.0, True)], Line(9, 9, 9))
     assert (line.idle, round(line.start, 6), round(line.each, 6)) == (1.0, 2.0, 0.1)
 
 
 def test_one_size_of_run_gives_back_what_it_took() -> None:
-    line = fit([(100, 13.0)], Line(1.0, 2.0, 9.0))
-    assert line.of(100, busy=True) == pytest.approx(13.0)
-    assert line.of(200, busy=True) == pytest.approx(23.0)
+    line = fit([(100, 13.0, True)], Line(1.0, 2.0, 9.0))
+    assert line.of(100) == pytest.approx(13.0)
+    assert line.of(200) == pytest.approx(23.0)
 
 
 def test_a_stage_without_a_run_takes_what_was_shipped() -> None:
     assert fit([], Line(1.0, 2.0, 3.0)) == Line(1.0, 2.0, 3.0)
-    assert fit([(0, 0.5)], Line(1.0, 2.0, 3.0)) == Line(0.5, 2.0, 3.0)
+    assert fit([(0, 0.5, False)], Line(1.0, 2.0, 3.0)) == Line(0.5, 2.0, 3.0)
+
+
+def test_runs_of_a_few_rows_tell_what_starting_takes_and_not_what_a_row_takes() -> None:
+    line = fit([(1, 15.0, True), (3, 15.2, True)], Line(0.0, 8.0, 0.025))
+    assert line.each == 0.025
+    assert 20 < line.of(400) < 30
+
+
+def test_what_it_takes_that_rows_only_leave_is_learnt_apart() -> None:
+    runs = [(0, 1.0, False), *[(0, 4.0, True)] * 2, (100, 14.0, True)]
+    line = fit(runs, Line(0.0, 2.0, 0.5, 9.0))
+    assert (line.of(0), line.of(0, touched=True), line.of(100, touched=True)) == (1.0, 4.0, 14.0)
+    assert fit(runs[1:2], Line(1.0, 0.0, 0.0, 9.0)).touch == 6.0, "one run is held against what was shipped"
+
+
+def cost(run: str, stage: str, cpu: float, **more: Any) -> StageCost:
+    """Return what a stage of a run cost; the later the run's name, the later it was."""
+    at = datetime(2026, 3, 1, ord(run) - ord("a"), tzinfo=UTC)
+    return StageCost("works", run, stage, at, "4 x some CPU", cpu, cpu, **more)
+
+
+def a_run(run: str, cpu: float, **more: Any) -> list[StageCost]:
+    """Return what a run cost whose stages took ``cpu`` each; ``more`` says by stage what else there is to say."""
+    return [cost(run, stage, cpu, **more.get(stage, {})) for stage in SHIPPED]
+
+
+def release(number: int, model: str, created_at: datetime) -> ReleaseInfo:
+    """Return a release that was made with a model."""
+    empty: dict[str, int] = {}
+    return ReleaseInfo(
+        corpus="works",
+        number=number,
+        state="retained",
+        parent=None,
+        spec="",
+        created_at=created_at,
+        published_at=None,
+        reason=None,
+        table_versions=empty,
+        counts=empty,
+        checks=(),
+        settings={"model": model},
+        readers_version=None,
+        redacted=False,
+    )
+
+
+def test_a_verdict_that_is_decided_anew_is_not_taken_for_a_document_that_is_read() -> None:
+    runs = a_run("b", 0.2, quality_documents={"recomputed": 64})
+    runs += a_run("a", 20.0, quality_documents={"recomputed": 400, "read_bytes": 10**6})
+    line = rates(runs).lines["quality_documents"]["cpu_seconds"]
+    assert line.of(0, touched=True) < 1
+    assert line.of(400) == pytest.approx(20.0)
+
+
+def test_what_a_run_takes_to_load_the_model_for_its_release_alone_is_learnt_from_such_runs() -> None:
+    built = {"index_candidate": {"recomputed": 1000}, "retrieval_evaluation": {"recomputed": 1}}
+    whole = {"source_objects": {"recomputed": 100}, "embeddings": {"recomputed": 1000, "tokens": 10**5}}
+    shrunk = {"index_candidate": {"removed": 20}, "retrieval_evaluation": {"recomputed": 1}}
+    assert rates(a_run("a", 3.0, **built, **whole)).cold["cpu_seconds"] == COLD["cpu_seconds"]
+    found = rates(a_run("c", 6.0, **shrunk) + a_run("b", 6.0, **shrunk) + a_run("a", 3.0, **built, **whole))
+    lines = [found.lines[stage]["cpu_seconds"] for stage in ("index_candidate", "retrieval_evaluation")]
+    assert lines[0].of(0, touched=True) + lines[1].of(1) + found.cold["cpu_seconds"] == pytest.approx(12.0, rel=0.05)
+
+
+def test_runs_of_another_embedding_model_say_nothing_about_its_tokens() -> None:
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    embedded = {"embeddings": {"recomputed": 10, "tokens": 1000}}
+    costs = a_run("c", 1.0) + a_run("b", 50.0, **embedded) + a_run("a", 5.0, **embedded)
+    releases = [release(2, "slow", moment + timedelta(hours=1.5)), release(1, "fast", moment + timedelta(hours=0.5))]
+    left = {model: of_model(costs, releases, model) for model in ("slow", "fast")}
+    assert {cost.run for cost in left["fast"] if cost.tokens} == {"a"}
+    assert {cost.run for cost in left["slow"] if cost.tokens} == {"b"}
+    assert len(left["fast"]) == len(costs) - 1
 
 
 def test_the_command_says_what_is_certain_and_what_is_estimated(folder: Path) -> None:

@@ -27,6 +27,12 @@ def plan(
         ),
     ] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that open changed mails.")] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            help="Load an embedding model that the corpus has no run of, and time some seconds of it.",
+        ),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Show what a reindex would compute, and about how long it would take and cost. Nothing is written.
@@ -39,7 +45,7 @@ def plan(
     from headwater.plan import plan_reindex
 
     with open_corpus(name) as corpus, stage_progress(f"plan {corpus.name}", 1) as progress:
-        found = plan_reindex(corpus, progress, confirm_removals=confirm_removals, workers=workers)
+        found = plan_reindex(corpus, progress, confirm_removals=confirm_removals, workers=workers, sample=sample)
     if as_json:
         print_json({**asdict(found), "nothing": found.nothing})
         return
@@ -84,8 +90,13 @@ def _print(found: Plan) -> None:
         say(f"What is written costs about {money(found.stored_money_per_month, found.currency)} per month to keep.")
     if "own" in found.rates.values():
         say("Rates marked own are those of this corpus' runs in the cost ledger (headwater costs), wherever they ran.")
+    if found.sampled_texts:
+        say(
+            f"No run tells how fast this embedding model is: {found.sampled_texts:,} texts were embedded here in "
+            f"{duration(found.sampled_seconds)} to find out (--no-sample leaves that out)."
+        )
     if found.new_model:
-        say("The embedding model is a new one: the time of embeddings is that of the model before it.")
+        say("No run tells how fast this embedding model is: the time of embeddings is another model's.")
     if "shipped" in found.rates.values():
         say(f"Rates marked shipped were measured on {found.shipped_machine}. This is {found.machine}.")
 

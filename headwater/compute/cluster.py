@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
-from headwater.compute.on_worker import Stop
+from headwater.compute.on_worker import Done, Stop
+from headwater.costs import note
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.policies import ComputePolicy
 
@@ -94,7 +95,8 @@ class Cluster:
             return ready
 
     def result(self, reference: Any) -> Any:
-        """Return a result that was pickled on a worker; waits for it.
+        """Return a result that was pickled on a worker; waits for it. What it took there counts for the stage that is
+        being measured.
 
         Raises what Ray does when it is lost, and the error itself when it is one that stops the run.
         """
@@ -102,12 +104,13 @@ class Cluster:
 
         try:
             with self._connection():
-                result = pickle.loads(self.ray.get(reference))
+                done: Done = pickle.loads(self.ray.get(reference))
         except (RayTaskError, RuntimeEnvSetupError) as error:
             raise self._broken(error) from None
-        if isinstance(result, Stop):
-            raise result.raised()
-        return result
+        note(cpu_seconds=done.cpu_seconds)
+        if isinstance(done.result, Stop):
+            raise done.result.raised()
+        return done.result
 
     @contextmanager
     def _connection(self) -> Iterator[None]:

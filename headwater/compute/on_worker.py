@@ -15,10 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 from headwater import pool
 from headwater.compute.sameness import Installation, check_same
+from headwater.costs import tree_cpu_seconds
 from headwater.errors import ConfigError, HeadwaterError
 
 if TYPE_CHECKING:
     from headwater.embedding.contract import EmbeddingModel
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a task or a call of an actor sends back: its result, and the CPU seconds that it took with all processes below.
+
+    What Ray itself and the start of its workers took is no part of them.
+    """
+
+    result: Any
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +58,27 @@ class Started:
 
 
 def guarded(work: Callable[[], Any]) -> bytes:
-    """Return the pickled result of ``work``, or a :class:`Stop`.
+    """Return the pickled :class:`Done` of ``work``; its result is a :class:`Stop` when a HeadwaterError was raised.
 
     Bytes, because the caller of a Ray task gets a copy of them: an array would stay in the object store as long as
     somebody holds it.
     """
+    began = tree_cpu_seconds()
     try:
         result = work()
     except HeadwaterError as error:
         result = Stop(socket.gethostname(), error.with_traceback(None))
-    return pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+    # A process that could not be waited for takes its seconds along.
+    used = max(tree_cpu_seconds() - began, 0.0)
+    return pickle.dumps(Done(result, used), protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def run_batch(setup: bytes, batch: bytes, limit: float | None, expected: bytes) -> bytes:
     """Run one batch in a worker process of this machine; a Ray task.
 
     ``setup`` is (function, arguments, memory in MiB, preparation) of a :class:`headwater.pool.WorkerPool`, ``limit`` the
-    batch's wall-clock limit in seconds, ``expected`` the :class:`Installation` of the run; all pickled. Returns the
-    result, a WorkerFailure or a :class:`Stop`.
+    batch's wall-clock limit in seconds, ``expected`` the :class:`Installation` of the run; all pickled. Returns a
+    pickled :class:`Done` of the result, a WorkerFailure or a :class:`Stop`.
     """
 
     def work() -> Any:
@@ -103,7 +118,7 @@ class EmbeddingActor:
         self._policy, self._fingerprint, self._device, self._expected = policy, fingerprint, device, expected
 
     def start(self) -> bytes:
-        """Load the model; returns a :class:`Started` or a :class:`Stop`."""
+        """Load the model; returns a pickled :class:`Done` of a :class:`Started` or a :class:`Stop`."""
 
         def work() -> Started:
             model = self._model()
@@ -118,11 +133,11 @@ class EmbeddingActor:
         return guarded(work)
 
     def embed(self, message: bytes) -> bytes:
-        """Embed pickled (texts, token ids or None); returns :class:`headwater.embedding.Vectors` or a :class:`Stop`."""
+        """Embed pickled (texts, token ids or None); returns, as above, :class:`headwater.embedding.Vectors`."""
         return guarded(lambda: self._model().try_documents(*pickle.loads(message)))
 
     def queries(self, message: bytes) -> bytes:
-        """Embed pickled queries; returns an array of vectors or a :class:`Stop`."""
+        """Embed pickled queries; returns, as above, an array of vectors."""
         return guarded(lambda: self._model().encode_queries(pickle.loads(message)))
 
     def _model(self) -> EmbeddingModel:

@@ -58,6 +58,7 @@ def plan_quality(policy: CorpusPolicy, tables: Tables, parsed: pl.DataFrame) -> 
         measured.rows + changed.height + again,
         measured.removed,
         measured.exact and not unscanned and not (measured.rows and flagged),
+        rewritten=changed.height + again,
     )
     return work, after.select(*FORECAST)
 

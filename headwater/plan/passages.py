@@ -37,6 +37,7 @@ class Passages:
 
     ``documents`` has ``id``, ``ok``, ``due`` and ``chunks`` (number expected) of every document that reaches the stage.
     Of the expected chunks, ``tokens`` would be embedded at most if the model stays, ``all_tokens`` if it is another one.
+    ``mean_tokens`` is how many a chunk has that is there already.
     """
 
     work: Work
@@ -45,6 +46,12 @@ class Passages:
     expected: float
     tokens: float
     all_tokens: float
+    mean_tokens: float
+
+    @property
+    def relative_length(self) -> float:
+        """How long the chunks to come are on average beside those that are there."""
+        return self.all_tokens / self.expected / self.mean_tokens if self.expected else 1.0
 
     @property
     def recut(self) -> pl.Series:
@@ -83,7 +90,8 @@ def plan_chunks(policy: CorpusPolicy, tables: Tables, texts: pl.DataFrame, objec
     recut = ~pl.col("new_text") & pl.col("held").is_not_null()
     cut = pl.when(recut).then((pl.col("pieces") * joined).clip(lower_bound=1.0)).otherwise(pl.col("held"))
     to_embed = pl.when(recut & (pl.col("pieces") > pl.col("held"))).then("split_tokens").otherwise("held_tokens")
-    by_length = by_size * (float(mean) if isinstance(mean, float) else TOKENS_PER_CHUNK)
+    mean_tokens = float(mean) if isinstance(mean, float) and mean else TOKENS_PER_CHUNK
+    by_length = by_size * mean_tokens
     documents = documents.select(
         "id",
         "ok",
@@ -95,7 +103,8 @@ def plan_chunks(policy: CorpusPolicy, tables: Tables, texts: pl.DataFrame, objec
     unchanged = handed_on(documents).filter(~pl.col("due"))["id"]
     kept = rows.join(unchanged.rename("doc_id").to_frame(), on="doc_id", how="semi")
     sums = documents.filter(pl.col("due")).select("chunks", "tokens", "all_tokens").sum().row(0)
-    return Passages(work, documents, kept, *(float(value or 0) for value in sums))
+    expected, tokens, all_tokens = (float(value or 0) for value in sums)
+    return Passages(work, documents, kept, expected, tokens, all_tokens, mean_tokens)
 
 
 def _counts(chunks: pl.DataFrame, max_tokens: int) -> pl.DataFrame:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from headwater.corpora import other_corpora
-from headwater.costs import machine, price
+from headwater.errors import ConfigError
+from headwater.plan.costing import Embedding, Plan, costed
 from headwater.plan.documents import objects_after, plan_duplicates, plan_privacy, plan_quality
 from headwater.plan.passages import is_known, plan_chunks, plan_embeddings, plan_index, with_language
-from headwater.plan.rates import RUNS, SHIPPED_MACHINE, rates, stored_rows
+from headwater.plan.rates import RUNS, of_model
+from headwater.plan.sample import ModelSample, sample_model
 from headwater.plan.work import Work, forecast, through
 from headwater.reports import NoProgress, Progress
 from headwater.source import compare_objects
@@ -20,63 +20,12 @@ from headwater.stages.evaluation import is_evaluated
 from headwater.stages.parsed_documents import parse_stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headwater.corpus import Corpus
-
-
-@dataclass(frozen=True, slots=True)
-class StagePlan:
-    """One stage. ``rows`` would be computed and ``removed`` leave its table: certainly so where ``exact``.
-
-    ``tokens`` would be embedded, at most. Seconds and bytes are estimates; the ``read_bytes`` of ``parsed_documents``,
-    which are fetched from the bucket, are not. ``money`` is None without prices.
-    """
-
-    stage: str
-    rows: int
-    removed: int
-    exact: bool
-    seconds: float
-    cpu_seconds: float
-    gpu_seconds: float
-    tokens: int
-    read_bytes: int
-    written_bytes: int
-    money: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a reindex of a corpus would do.
-
-    ``rates`` says by stage where its seconds come from: ``own`` runs of the corpus or ``shipped`` figures, which were
-    measured on ``shipped_machine``. ``new_model`` says that the seconds per token are another embedding model's.
-    ``nothing`` is True when every stage would find its table as it should be.
-    """
-
-    corpus: str
-    listed: int
-    added: int
-    changed: int
-    removed: int
-    stages: list[StagePlan]
-    rates: Mapping[str, str]
-    machine: str
-    shipped_machine: str
-    currency: str
-    seconds: float
-    cpu_seconds: float
-    gpu_seconds: float
-    tokens: int
-    read_bytes: int
-    written_bytes: int
-    money: float | None
-    stored_money_per_month: float | None
-    new_model: bool
-
-    @property
-    def nothing(self) -> bool:
-        """Whether there would be nothing to do."""
-        return not any(stage.rows or stage.removed for stage in self.stages)
+    from headwater.costs import StageCost
+    from headwater.policies import CorpusPolicy
+    from headwater.tables import Tables
 
 
 def plan_reindex(
@@ -85,11 +34,14 @@ def plan_reindex(
     *,
     confirm_removals: bool = False,
     workers: int | None = None,
+    sample: bool = True,
 ) -> Plan:
     """Return what a reindex of ``corpus`` would do now. Nothing is written.
 
     Objects that were listed before and look changed are read for their hash, and those that may be mails are opened, as
-    a reindex would; new ones are not read. Raises what a reindex would raise before it writes anything: SourceError for
+    a reindex would; new ones are not read. With ``sample``, an embedding model whose speed no run of the corpus tells is
+    loaded and timed for some seconds (:func:`headwater.plan.sample.sample_model`), if it is to run in this process: of an
+    endpoint and of a Ray cluster that would say nothing. Raises what a reindex would raise before it writes anything: SourceError for
     a listing that fails or lost too much (unless ``confirm_removals``), ConfigError for a missing key or model.
     """
     policy, tables = corpus.policy, corpus.tables
@@ -123,10 +75,40 @@ def plan_reindex(
     works["chunks"] = passages.work
     works["embeddings"], vectors, tokens = plan_embeddings(corpus, policy, passages, model)
     works["index_candidate"] = plan_index(corpus, policy, passages, vectors, objects, model)
-    new_model = bool(corpus.releases()) and not is_known(corpus, model)
     works |= _releases(corpus, works["index_candidate"])
     fetched = int(objects.filter(pl.col("id").is_in(_due(parsed)))["size"].sum() or 0)
-    return _costed(corpus, works, objects.height, added, fetched, tokens, new_model)
+    every = corpus.ledger.costs(corpus.name, runs=RUNS)
+    costs = of_model(every, corpus.releases(), model)
+    unmeasured = bool(tokens) and not _is_measured(corpus, costs, model)
+    measured = _sampled(policy, tables) if unmeasured and sample and _embeds_here(policy) else None
+    return costed(
+        corpus,
+        works,
+        costs if measured is not None or not unmeasured else every,
+        Embedding(tokens, passages.relative_length, measured, unmeasured and measured is None),
+        listed=objects.height,
+        added=added,
+        fetched=fetched,
+    )
+
+
+def _is_measured(corpus: Corpus, costs: Sequence[StageCost], model: str) -> bool:
+    """Return whether a run of the corpus, or the figures that are shipped, tell how fast the embedding model is."""
+    if not corpus.releases():
+        return corpus.policy.embed.model is None and corpus.policy.embed.url is None
+    return is_known(corpus, model) and any(cost.tokens for cost in costs if cost.stage == "embeddings")
+
+
+def _sampled(policy: CorpusPolicy, tables: Tables) -> ModelSample | None:
+    try:
+        return sample_model(policy.embed, tables.chunks)
+    except ConfigError:  # such as a device that is not here: the reindex may run elsewhere
+        return None
+
+
+def _embeds_here(policy: CorpusPolicy) -> bool:
+    """Return whether a reindex would embed by the process that runs it."""
+    return policy.embed.url is None and (policy.compute.engine == "local" or policy.compute.actors == 0)
 
 
 def _due(rows: pl.DataFrame) -> list[str]:
@@ -142,83 +124,3 @@ def _releases(corpus: Corpus, index: Work) -> dict[str, Work]:
         "retrieval_evaluation": Work(built + again, 0, exact=index.exact or built == 1),
         "live_release": Work(built, 0, exact=not built and index.exact),
     }
-
-
-def _costed(
-    corpus: Corpus, works: Mapping[str, Work], listed: int, added: int, fetched: int, tokens: float, new_model: bool
-) -> Plan:
-    prices = corpus.policy.costs
-    endpoint = corpus.policy.embed.url is not None
-    costs = corpus.ledger.costs(corpus.name, runs=RUNS)
-    lines, own = rates(costs)
-    rows, each = stored_rows(costs)
-    share_new = added / max(works["source_objects"].rows, 1)
-    stages = []
-    for name, work in works.items():
-        embedded = round(tokens) if name == "embeddings" else 0
-        units = _units(name, works, embedded)
-        taken = {measure: line.of(units, busy=units > 0) for measure, line in lines[name].items()}
-        read = fetched if name == "parsed_documents" else round(taken["read_bytes"])
-        money = price(
-            prices,
-            cpu_seconds=taken["cpu_seconds"],
-            gpu_seconds=taken["gpu_seconds"],
-            tokens=embedded if endpoint else 0,
-        )
-        stages.append(
-            StagePlan(
-                stage=name,
-                rows=work.rows,
-                removed=work.removed,
-                exact=work.exact,
-                seconds=taken["seconds"],
-                cpu_seconds=taken["cpu_seconds"],
-                gpu_seconds=taken["gpu_seconds"],
-                tokens=embedded,
-                read_bytes=read,
-                written_bytes=round(each.get(name, 0) * _rows_after(name, works, rows.get(name, 0), share_new)),
-                money=money,
-            )
-        )
-    written = sum(stage.written_bytes for stage in stages)
-    paid = [stage.money for stage in stages if stage.money is not None]
-    source = works["source_objects"]
-    return Plan(
-        corpus=corpus.name,
-        listed=listed,
-        added=added,
-        changed=source.rows - added,
-        removed=source.removed,
-        stages=stages,
-        rates={name: "own" if name in own else "shipped" for name in works},
-        machine=machine(),
-        shipped_machine=SHIPPED_MACHINE,
-        currency=prices.currency,
-        seconds=sum(stage.seconds for stage in stages),
-        cpu_seconds=sum(stage.cpu_seconds for stage in stages),
-        gpu_seconds=sum(stage.gpu_seconds for stage in stages),
-        tokens=round(tokens),
-        read_bytes=sum(stage.read_bytes for stage in stages),
-        written_bytes=written,
-        money=sum(paid) if paid else None,
-        stored_money_per_month=prices.gb_month * written / 1e9 if prices.gb_month is not None else None,
-        new_model=new_model,
-    )
-
-
-def _units(stage: str, works: Mapping[str, Work], tokens: int) -> int:
-    """Return what a stage's seconds hang on, see :class:`headwater.plan.rates.Line`."""
-    if stage == "embeddings":
-        return tokens
-    if stage == "retrieval_evaluation" and works[stage].rows:
-        return max(works["index_candidate"].rows, 1)
-    return works[stage].rows
-
-
-def _rows_after(stage: str, works: Mapping[str, Work], now: int, share_new: float) -> float:
-    """Return how many rows a stage's table would be written with; 0 when it would stay as it is."""
-    work = works[stage]
-    if not work.rows and not work.removed:
-        return 0
-    growth = works["embeddings"].rows if stage == "chunks" else work.rows
-    return max(now + share_new * growth, growth)

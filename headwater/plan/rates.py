@@ -4,108 +4,114 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
 
 from headwater.costs import StageCost
+from headwater.plan.lines import Line, fit
+from headwater.plan.shipped import COLD, ROW_BYTES, SHIPPED
 
-RUNS = 30
-"""Runs of the cost ledger that are looked at, the newest."""
+if TYPE_CHECKING:
+    from headwater.ledger import ReleaseInfo
 
-_FEW = 0.25
-"""A run with less than this share of the rows of the largest one says what a stage takes to start."""
-
-SHIPPED_MACHINE = "4 vCPUs of an AMD EPYC without a GPU, Markdown files of 7 KB, all-MiniLM-L6-v2"
+RUNS = 100
+"""Runs of the cost ledger that are looked at, the newest: most of a schedule's find nothing to do."""
 
 MEASURES = ("seconds", "cpu_seconds", "gpu_seconds", "read_bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a stage takes: ``idle`` in every run, ``start`` more when it has anything to do, ``each`` per unit.
+def of_model(costs: Sequence[StageCost], releases: Iterable[ReleaseInfo], model: str) -> list[StageCost]:
+    """Return the costs without the embeddings of runs that are known to have used another model than ``model``.
 
-    A unit is a row; of ``embeddings``, a token; of ``retrieval_evaluation``, a point of the index that is new and so is
-    looked through for personal data.
+    A release is the work of the last run whose ``embeddings`` began before it was made; runs whose release is gone stay.
     """
-
-    idle: float = 0.0
-    start: float = 0.0
-    each: float = 0.0
-
-    def of(self, units: float, *, busy: bool) -> float:
-        """Return what ``units`` take."""
-        return self.idle + (self.start + self.each * units if busy else 0.0)
-
-
-SHIPPED: Mapping[str, Mapping[str, Line]] = {
-    "source_objects": {
-        "seconds": Line(0.1, 0.0, 0.0007),
-        "cpu_seconds": Line(0.1, 0.0, 0.0007),
-    },
-    "parsed_documents": {
-        "seconds": Line(0.05, 2.0, 0.0065),
-        "cpu_seconds": Line(0.05, 8.0, 0.025),
-    },
-    "quality_documents": {
-        "seconds": Line(0.1, 2.0, 0.006),
-        "cpu_seconds": Line(0.1, 2.0, 0.006),
-    },
-    "deduplicated_documents": {
-        "seconds": Line(0.1, 0.2, 0.001),
-        "cpu_seconds": Line(0.1, 0.2, 0.001),
-    },
-    "anonymized_documents": {
-        "seconds": Line(0.1, 2.0, 0.045),
-        "cpu_seconds": Line(0.1, 5.0, 0.16),
-    },
-    "chunks": {
-        "seconds": Line(0.1, 0.5, 0.0105),
-        "cpu_seconds": Line(0.1, 0.5, 0.0105),
-    },
-    "embeddings": {
-        "seconds": Line(0.1, 2.0, 0.00005),
-        "cpu_seconds": Line(0.1, 6.0, 0.00019),
-    },
-    "index_candidate": {
-        "seconds": Line(0.2, 2.0, 0.001),
-        "cpu_seconds": Line(0.2, 3.0, 0.0015),
-    },
-    "retrieval_evaluation": {"seconds": Line(0.1, 1.5, 0.0012), "cpu_seconds": Line(0.1, 2.5, 0.0028)},
-    "live_release": {"seconds": Line(0.1, 0.1, 0.0), "cpu_seconds": Line(0.1, 0.1, 0.0)},
-}
-"""By stage and measure. What is missing is nothing."""
-
-ROW_BYTES: Mapping[str, float] = {
-    "source_objects": 200,
-    "parsed_documents": 3_300,
-    "quality_documents": 3_700,
-    "deduplicated_documents": 12_200,
-    "anonymized_documents": 3_800,
-    "chunks": 930,
-    "embeddings": 2_150,
-    "index_candidate": 3_300,
-}
-"""Bytes on disk per row of a stage's tables, measured on the same."""
+    began = sorted((cost.at, cost.run) for cost in costs if cost.stage == "embeddings" and cost.recomputed)
+    foreign = set()
+    for release in releases:
+        run = next((run for at, run in reversed(began) if at <= release.created_at), None)
+        if release.settings.get("model", model) != model:
+            foreign.add(run)
+    return [cost for cost in costs if cost.stage != "embeddings" or cost.run not in foreign]
 
 
-def rates(costs: Sequence[StageCost]) -> tuple[dict[str, dict[str, Line]], set[str]]:
-    """Return the lines by stage and measure, and the stages whose own runs said something; ``costs`` are of one corpus."""
-    points = {cost.run: cost.recomputed for cost in costs if cost.stage == "index_candidate"}
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What stages take, by stage and measure; what a cold run takes more (:func:`is_cold`), by measure; and the stages
+    whose own runs said something."""
 
-    def units(cost: StageCost) -> float:
-        if cost.stage == "retrieval_evaluation":
-            return max(points.get(cost.run, 0), 1) if cost.recomputed else 0
-        return cost.tokens if cost.stage == "embeddings" else cost.recomputed
+    lines: Mapping[str, Mapping[str, Line]]
+    cold: Mapping[str, float]
+    own: frozenset[str]
 
-    found: dict[str, dict[str, Line]] = {}
-    own = set()
+
+def is_cold(*, objects: int, tokens: int, points: int) -> bool:
+    """Return whether a run of so many changed objects, tokens to embed, and points to write or delete loads the embedding
+    model for nothing but the learning and the evaluation of its release.
+
+    Wherever there are changed objects, it is loaded beside the first stages, and is a part of what these take to start.
+    """
+    return points > 0 and not objects and not tokens
+
+
+def rates(costs: Sequence[StageCost]) -> Rates:
+    """Return what the runs of a corpus tell."""
+    runs: dict[str, dict[str, StageCost]] = {}
+    for cost in costs:
+        runs.setdefault(cost.run, {})[cost.stage] = cost
+    cold = {name for name, run in runs.items() if _was_cold(run)}
+
+    def said(stage: str) -> list[tuple[StageCost, float, bool]]:
+        left = cold if stage in _OF_RELEASE else ()
+        each = [(name, run[stage]) for name, run in runs.items() if stage in run and name not in left]
+        return [(cost, _units(cost, runs[name]), _was_touched(cost)) for name, cost in each]
+
+    lines: dict[str, dict[str, Line]] = {}
     for stage, shipped in SHIPPED.items():
-        runs = [cost for cost in costs if cost.stage == stage]
-        if any(units(cost) > 0 for cost in runs):
-            own.add(stage)
-        found[stage] = {
-            measure: fit([(units(run), float(getattr(run, measure))) for run in runs], shipped.get(measure, Line()))
+        stages = said(stage)
+        lines[stage] = {
+            measure: fit(
+                [(units, float(getattr(cost, measure)), touched) for cost, units, touched in stages],
+                shipped.get(measure, Line()),
+            )
             for measure in MEASURES
         }
-    return found, own
+    own = frozenset(stage for stage in SHIPPED if any(units for _, units, _ in said(stage)))
+    more = {measure: _more([runs[name] for name in cold], lines, measure) for measure in MEASURES}
+    return Rates(lines, more, own)
+
+
+_OF_RELEASE = ("index_candidate", "retrieval_evaluation")
+"""Where the embedding model is loaded in a cold run: in the first of them that needs it."""
+
+
+def _was_cold(run: Mapping[str, StageCost]) -> bool:
+    source, embeddings, index = (run.get(name) for name in ("source_objects", "embeddings", "index_candidate"))
+    if source is None or embeddings is None or index is None:
+        return False
+    return is_cold(objects=source.recomputed, tokens=embeddings.tokens, points=index.recomputed + index.removed)
+
+
+def _was_touched(cost: StageCost) -> bool:
+    return bool(cost.recomputed or cost.removed)
+
+
+def _units(cost: StageCost, run: Mapping[str, StageCost]) -> float:
+    if cost.stage == "retrieval_evaluation":
+        index = run.get("index_candidate")
+        return max(index.recomputed if index is not None else 0, 1) if cost.recomputed else 0
+    if cost.stage == "quality_documents" and not cost.read_bytes:
+        return 0  # verdicts were decided anew, and no text was read for it
+    return cost.tokens if cost.stage == "embeddings" else cost.recomputed
+
+
+def _more(runs: Sequence[Mapping[str, StageCost]], lines: Mapping[str, Mapping[str, Line]], measure: str) -> float:
+    """Return what cold runs took beyond their lines: the median, with what was shipped as one more run."""
+    beyond = []
+    for run in runs:
+        costs = [run[stage] for stage in _OF_RELEASE if stage in run]
+        expected = (lines[cost.stage][measure].of(_units(cost, run), touched=_was_touched(cost)) for cost in costs)
+        beyond.append(max(sum(float(getattr(cost, measure)) for cost in costs) - sum(expected), 0.0))
+    return median([*beyond, COLD.get(measure, 0.0)])
 
 
 def stored_rows(costs: Sequence[StageCost]) -> tuple[dict[str, int], dict[str, float]]:
@@ -122,29 +128,3 @@ def stored_rows(costs: Sequence[StageCost]) -> tuple[dict[str, int], dict[str, f
             seen.add(cost.stage)
             each[cost.stage] = cost.written_bytes / cost.rows
     return rows, each
-
-
-def fit(runs: Iterable[tuple[float, float]], shipped: Line) -> Line:
-    """Return the line through runs (units, measured), ``shipped`` where they don't tell.
-
-    The slope is that of all runs together, so large ones weigh more.
-    """
-    pairs = list(runs)
-    still = sorted(value for amount, value in pairs if amount <= 0)
-    idle = still[len(still) // 2] if still else shipped.idle
-    busy = [(amount, max(value - idle, 0.0)) for amount, value in pairs if amount > 0]
-    if not busy:
-        return Line(idle, shipped.start, shipped.each)
-    most = max(amount for amount, _ in busy)
-    small = [(amount, value) for amount, value in busy if amount < _FEW * most]
-    large = [(amount, value) for amount, value in busy if amount >= _FEW * most]
-    amount, value = sum(a for a, _ in large), sum(v for _, v in large)
-    if small:
-        # Two unknowns: start from the small runs, slope from the large ones, by the line through both means.
-        mean_small = sum(a for a, _ in small) / len(small), sum(v for _, v in small) / len(small)
-        mean_large = amount / len(large), value / len(large)
-        each = max((mean_large[1] - mean_small[1]) / (mean_large[0] - mean_small[0]), 0.0)
-        return Line(idle, max(mean_small[1] - each * mean_small[0], 0.0), each)
-    # Of what one kind of run took, the start can't be told apart: half of it at most is believed to be one.
-    start = min(shipped.start, value / len(large) / 2)
-    return Line(idle, start, max(value - start * len(large), 0.0) / amount)

@@ -26,11 +26,15 @@ FORECAST = {"id": pl.String, "fingerprint": pl.String, "ok": pl.Float64, "sure":
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Rows that a stage would compute and rows that would leave its table; ``exact`` when they can't come out otherwise."""
+    """Rows that a stage would compute and rows that would leave its table; ``exact`` when they can't come out otherwise.
+
+    Of the rows, ``rewritten`` are written again with what is known of them: no text is read, no model needed.
+    """
 
     rows: int
     removed: int
     exact: bool
+    rewritten: int = 0
 
 
 class Overlay(Table):
