@@ -40,6 +40,8 @@ LONGEST = (
     "test_erase",
     "test_compute",
     "test_leakage",
+    "test_pipeline",
+    "test_openapi",
     "test_backup",
     "test_cli",
     "test_dagster",
