@@ -44,8 +44,9 @@ demo: samples
 ifeq ($(CI),true)
 test: browser kustomize postgres redis vllm
 endif
+# In the order of tests/conftest.py: xdist would begin with the modules of most tests, and end with the longest ones.
 test: $(DEV) samples
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The long runs: two thousand sequences of anything that may happen to a bucket, and two minutes of queries beside reindexes.
 convergence: $(DEV)

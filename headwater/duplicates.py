@@ -18,8 +18,8 @@ import numpy.typing as npt
 import polars as pl
 
 from headwater.errors import LakeError
-from headwater.lake import Table
-from headwater.lake_folder import TABLE_LOG, LocalFolder
+from headwater.lake import Stamp
+from headwater.lake_folder import LocalFolder
 from headwater.ledger import Ledger
 from headwater.tables import Tables
 from headwater.types import Duplicate
@@ -36,25 +36,6 @@ _MERGED = ("exact_duplicate", "near_duplicate")
 
 
 @dataclass(frozen=True, slots=True)
-class _Stamp:
-    """A state of a table: any later commit adds a file to the log, and an erasure puts another log in its place."""
-
-    log: str
-    version: int
-
-    @classmethod
-    def of(cls, table: Table) -> _Stamp:
-        mark = table.folder.log_mark()
-        if mark is None:
-            raise LakeError(f"Table {table.folder.uri} is not there.")
-        return cls(mark, table.version() or 0)
-
-    def holds(self, table: Table) -> bool:
-        newer = f"{TABLE_LOG}/{self.version + 1:020}.json"
-        return not table.folder.exists(newer) and table.folder.log_mark() == self.log
-
-
-@dataclass(frozen=True, slots=True)
 class _Lists:
     """The duplicates of one release: rows of ``frame`` (doc_id, key, similarity), in places by survivor.
 
@@ -63,7 +44,7 @@ class _Lists:
 
     places: Mapping[str, tuple[int, int]]
     frame: pl.DataFrame
-    stamp: _Stamp
+    stamp: Stamp
     readers: npt.NDArray[np.int32]
     groups: tuple[frozenset[str], ...]
 
@@ -118,13 +99,13 @@ class DuplicateLists:
         lists = self._lists.get(release)
         if lists is not None and time.monotonic() - self._looked.get(release, float("-inf")) < self._pause:
             return lists
-        if lists is not None and lists.stamp.holds(self._objects):
+        if lists is not None and lists.stamp.holds(self._objects.folder):
             self._looked[release] = time.monotonic()
             return lists
         with self._lock:
             lists = self._lists.get(release)
-            if lists is None or not lists.stamp.holds(self._objects):
-                stamp = _Stamp.of(self._objects)
+            if lists is None or not lists.stamp.holds(self._objects.folder):
+                stamp = self._objects.stamp()
                 same_log = lists is not None and lists.stamp.log == stamp.log
                 lists = self._readers_of(lists if lists is not None and same_log else self._read(release, stamp), stamp)
                 self._lists.pop(release, None)
@@ -134,7 +115,7 @@ class DuplicateLists:
             self._looked[release] = time.monotonic()
             return lists
 
-    def _read(self, release: int, stamp: _Stamp) -> _Lists:
+    def _read(self, release: int, stamp: Stamp) -> _Lists:
         versions = self._ledger.release(self._corpus, release).table_versions
         frame = pl.DataFrame(
             schema={"doc_id": pl.String, "key": pl.String, "similarity": pl.Float64, "survivor": pl.String}
@@ -154,7 +135,7 @@ class DuplicateLists:
         places = dict(zip(runs["value"].to_list(), zip([0, *ends], ends, strict=False), strict=True))
         return _Lists(places, frame.drop("survivor"), stamp, np.empty(0, np.int32), ())
 
-    def _readers_of(self, lists: _Lists, stamp: _Stamp) -> _Lists:
+    def _readers_of(self, lists: _Lists, stamp: Stamp) -> _Lists:
         """Return the lists with who may read each duplicate now."""
         if not lists.frame.height:
             return replace(lists, stamp=stamp)

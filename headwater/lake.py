@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from headwater import aws
 from headwater.errors import HeadwaterError, LakeError
-from headwater.lake_folder import LakeFolder, LocalFolder, lake_folder
+from headwater.lake_folder import TABLE_LOG, LakeFolder, LocalFolder, lake_folder
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -34,8 +35,31 @@ DELETE = "_delete"
 """Marks, inside a change set, the rows that leave the table."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A state of a table: any later commit adds a file to the log, and an erasure puts another log in its place."""
+
+    log: str
+    version: int
+
+    def holds(self, folder: LakeFolder) -> bool:
+        """Return whether the table is still as it was: two look-ups of files, in a bucket two requests."""
+        return not folder.exists(f"{TABLE_LOG}/{self.version + 1:020}.json") and folder.log_mark() == self.log
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A table as it was opened, with the credentials that it was opened with."""
+
+    stamp: Stamp
+    options: dict[str, str] | None
+    table: DeltaTable
+
+
 class Table:
     """One stage table. Reading a table that was never written gives no rows.
+
+    What was opened to be read is kept and serves until the table changes: opening reads all of the log.
 
     ``schema`` is the Arrow schema the running code writes; it always starts with ``id``, ``doc_id`` and
     ``fingerprint`` (strings). ``place`` is a local folder, by its path, or one of a bucket.
@@ -45,6 +69,7 @@ class Table:
         self.folder = lake_folder(place)
         self.schema = schema
         self.name = self.folder.name
+        self._kept: _Kept | None = None
 
     @property
     def path(self) -> Path:
@@ -57,26 +82,31 @@ class Table:
 
     def version(self) -> int | None:
         """Return the newest version, None before the first write."""
-        return int(self._open().version()) if self.exists() else None
+        table = self._opened()
+        return int(table.version()) if table is not None else None
+
+    def stamp(self) -> Stamp:
+        """Return the state that the table is in. Raises LakeError when it was never written."""
+        self._opened()
+        kept = self._kept
+        if kept is None:
+            raise LakeError(f"Table {self.folder.uri} is not there.")
+        return kept.stamp
 
     def same_schema(self) -> bool:
-        """Return whether the stored columns are those that the running code writes."""
-        stored = pa.schema(self._open().schema().to_arrow())
+        """Return whether the stored columns are those that the running code writes; False before the first write."""
+        table = self._opened()
+        if table is None:
+            return False
+        stored = pa.schema(table.schema().to_arrow())
         return [(f.name, _canonical(f.type)) for f in stored] == [(f.name, _canonical(f.type)) for f in self.schema]
 
     def scan(self, version: int | None = None) -> pl.LazyFrame:
         """Return the table, or the given version of it, as a lazy frame."""
-        if not self.exists():
+        table = self._opened(version)
+        if table is None:
             return pl.LazyFrame(schema=pl.Schema(pl.from_arrow(self.schema.empty_table()).schema))  # type: ignore[union-attr]
-        try:
-            if isinstance(self.folder, LocalFolder):
-                return pl.scan_delta(self.folder.uri, version=version)
-            # Polars would look for credentials in its own way; so it takes those that the table was opened with.
-            return pl.scan_delta(self._open(version))
-        except LakeError:
-            raise
-        except Exception as error:
-            raise LakeError(f"Table {self.folder.uri} can't be read at version {version}: {_said(error)}") from error
+        return pl.scan_delta(table)
 
     def read(self, columns: Sequence[str], version: int | None = None) -> pl.DataFrame:
         """Return the given columns of all rows."""
@@ -89,10 +119,11 @@ class Table:
         """
         import pyarrow.compute as pc
 
-        if not ids:
+        table = self._opened() if ids else None
+        if table is None:
             return
         wanted = pa.array(ids, pa.string())
-        dataset = self._open().to_pyarrow_dataset()
+        dataset = table.to_pyarrow_dataset()
         pending: list[pa.RecordBatch] = []
         count = 0
         for batch in dataset.to_batches(columns=list(columns), batch_size=_SCAN_ROWS):
@@ -112,15 +143,17 @@ class Table:
 
     def written_since(self, since: float) -> int:
         """Return the bytes of the newest version's data files that were added at or after ``since`` (POSIX seconds)."""
-        if not self.exists():
+        table = self._opened()
+        if table is None:
             return 0
-        files = pl.DataFrame(self._open().get_add_actions(flatten=True))
+        files = pl.DataFrame(table.get_add_actions(flatten=True))
         added = files.filter(pl.col("modification_time").dt.epoch("ms") >= int(since * 1000))
         return int(added["size_bytes"].sum())
 
     def note(self) -> str | None:
         """Return the note that the newest commit carries."""
-        newest = self._open().history(1)[0] if self.exists() else {}
+        table = self._opened()
+        newest = table.history(1)[0] if table is not None else {}
         return newest.get(_NOTE)
 
     def replace(self, batches: Iterable[pa.RecordBatch], note: str | None = None) -> None:
@@ -147,7 +180,7 @@ class Table:
         columns = {field.name: f"s.`{field.name}`" for field in self.schema}
         with self._spooled(self.schema.append(pa.field(DELETE, pa.bool_())), batches) as reader, self._explained():
             (
-                self._open()
+                open_table(self.folder)
                 .merge(
                     reader,
                     predicate="t.id = s.id",
@@ -170,7 +203,7 @@ class Table:
         """
         if not self.exists():
             return 0
-        table = self._open()
+        table = open_table(self.folder)
         known = [version for version in {*keep, table.version()} if version <= table.version()]
         options: dict[str, Any] = {
             "retention_hours": older_than_hours,
@@ -221,8 +254,17 @@ class Table:
                 raise
             raise LakeError(f"Table {self.folder.uri} can't be written: {meaning}") from error
 
-    def _open(self, version: int | None = None) -> DeltaTable:
-        return open_table(self.folder, version)
+    def _opened(self, version: int | None = None) -> DeltaTable | None:
+        """Return the newest version, or the given one, for reading; None before the first write."""
+        kept, options = self._kept, self.folder.options()
+        if kept is None or kept.options != options or not kept.stamp.holds(self.folder):
+            mark = self.folder.log_mark()  # taken first: what is committed meanwhile makes this look old, never new
+            if mark is None and not self.folder.is_table():
+                self._kept = None
+                return None
+            table = open_table(self.folder)
+            kept = self._kept = _Kept(Stamp(mark or "", int(table.version())), options, table)
+        return kept.table if version in (None, kept.stamp.version) else open_table(self.folder, version)
 
 
 def open_table(folder: LakeFolder, version: int | None = None) -> DeltaTable:

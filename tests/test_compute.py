@@ -352,7 +352,7 @@ def test_a_cluster_that_does_not_answer_is_an_error_that_says_what_to_do(scheme:
         )
         with pytest.raises(ConfigError, match=rf"{address}.*compute.engine: local"):
             list(batches(RayCompute(policy), "misbehave").map(["fine"]))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60  # Ray itself would go on for minutes
 
 
 def _not_asked() -> Any:

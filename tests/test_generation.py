@@ -122,7 +122,7 @@ def test_a_sentence_is_told_while_the_model_still_writes(server: ScriptedServer,
     assert isinstance(ready, SentenceReady) and ready.sentence.text == WRITTEN
     assert not server.gone.is_set()
     events.close()
-    assert server.gone.wait(5)
+    assert server.gone.wait(30)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_refusal_of_the_model_is_a_refusal_and_ends_the_request(server: Script
     server.say(Reply('{"refused": true, "sent', end="endless"))
     answer = corpus.answer("Who painted the boat house?")
     assert (answer.refused, answer.reason, answer.sentences, answer.fallback) == (True, NO_SUPPORT, (), None)
-    assert server.gone.wait(5)
+    assert server.gone.wait(30)
 
 
 def test_sentences_beside_a_refusal_do_not_count(server: ScriptedServer, ask: Ask) -> None:
@@ -401,7 +401,7 @@ def test_closing_the_events_ends_the_request_and_records_what_was_shown(server: 
     started, ready = next(events), next(events)
     assert isinstance(started, Started) and isinstance(ready, SentenceReady)
     events.close()
-    assert server.gone.wait(5)
+    assert server.gone.wait(30)
     record = corpus.ledger.answer(started.id)
     assert record is not None and record.parameters["cancelled"] is True
     assert (record.prompt_tokens or 0) > 300 and (record.completion_tokens or 0) > len(WRITTEN) // 4

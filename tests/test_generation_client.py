@@ -173,33 +173,31 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
 
 
 def test_a_late_first_word_is_a_timeout(server: ScriptedServer) -> None:
-    server.say(Reply("Yes.", wait=30))
+    server.say(Reply("Yes.", wait=3600))
     began = time.monotonic()
-    assert failure(client(server, first_token_seconds=0.3).stream(HELLO)).code == "timeout"
-    assert time.monotonic() - began < 5
-    assert server.gone.wait(5)
+    assert failure(client(server, first_token_seconds=0.3, total_seconds=300).stream(HELLO)).code == "timeout"
+    assert time.monotonic() - began < 200
+    assert server.gone.wait(30)
 
 
 def test_the_first_word_ends_the_wait_for_it(server: ScriptedServer) -> None:
     server.say(Reply("Y" * 300, piece=1, end="endless"))
-    stream = client(server, first_token_seconds=1.0, total_seconds=2.5).stream(HELLO)
+    stream = client(server, first_token_seconds=2.0, total_seconds=3.0).stream(HELLO)
     began = time.monotonic()
     assert failure(stream).code == "timeout"
-    assert 2.4 < time.monotonic() - began < 6
+    assert time.monotonic() - began > 2.9
 
 
 def test_silence_after_the_first_word_ends_with_the_whole_time(server: ScriptedServer) -> None:
     server.say(Reply("Yes", end="silence"))
-    began = time.monotonic()
     assert failure(client(server, total_seconds=0.5).stream(HELLO)).code == "timeout"
-    assert time.monotonic() - began < 5
 
 
 def test_attempts_and_pauses_count_into_the_whole_time(server: ScriptedServer) -> None:
-    server.say(Reply(status=503, headers={"Retry-After": "9"}))
+    server.say(Reply(status=503, headers={"Retry-After": "300"}))
     began = time.monotonic()
     assert failure(client(server, total_seconds=0.5).stream(HELLO)).code == "timeout"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 200
 
 
 # --- a stream that is no stream of tokens ---------------------------------------------------------------------------
@@ -245,7 +243,7 @@ def test_closing_a_stream_closes_the_connection(server: ScriptedServer) -> None:
     stream = client(server).stream(HELLO)
     assert next(iter(stream)) == "Yes"
     stream.close()
-    assert server.gone.wait(5)
+    assert server.gone.wait(30)
 
 
 def test_a_stream_can_be_closed_while_another_thread_waits_for_it(server: ScriptedServer) -> None:
@@ -256,18 +254,17 @@ def test_a_stream_can_be_closed_while_another_thread_waits_for_it(server: Script
     waiting.start()
     _until(lambda: len(server.requests) == 1)
     stream.close()
-    waiting.join(5)
+    waiting.join(30)
     assert caught == ["cancelled"]
-    assert server.gone.wait(5)
+    assert server.gone.wait(30)
 
 
 def test_many_requests_run_beside_each_other(server: ScriptedServer) -> None:
-    server.say(Reply("Yes.", wait=0.5))
+    server.say(Reply("Yes.", wait=2))
     asked = client(server)
-    began = time.monotonic()
     streams = [asked.stream(HELLO) for _ in range(40)]
+    _until(lambda: len(server.requests) == 40)  # one after the other, they would take eighty
     assert [read(stream) for stream in streams] == ["Yes."] * 40
-    assert time.monotonic() - began < 10  # one after the other would take twenty seconds
 
 
 # --- the breaker ----------------------------------------------------------------------------------------------------
@@ -345,7 +342,7 @@ def test_a_server_without_a_tokenizer_is_asked_once(server: ScriptedServer) -> N
     assert sorted(server.others) == ["models", "tokenize"]
 
 
-def _until(happened, seconds: float = 10.0) -> None:
+def _until(happened, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen in time"

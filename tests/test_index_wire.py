@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,15 +154,14 @@ def test_other_shards_or_copies_get_a_collection_of_their_own_while_the_releases
 
 
 def test_a_search_is_not_tried_again_after_its_time_and_a_write_is(server: QdrantServer) -> None:
-    engine = engine_of(server, search_timeout_seconds=1)
+    engine = engine_of(server, search_timeout_seconds=2)
     server.fails["UpsertPoints"] = [grpc.StatusCode.UNAVAILABLE] * 3
     build(engine, 1, numbers(3))
     searcher = engine.open(1)
-    server.slow["QueryBatchPoints"] = 1.5
-    started = time.monotonic()
+    server.slow["QueryBatchPoints"] = 3
     with pytest.raises(ReleaseError, match="query_batch_points failed \\(gRPC DEADLINE_EXCEEDED\\)"):
         searcher.search(dense_request())
-    assert time.monotonic() - started < 3 and len(server.sent("QueryBatchPoints")) == 1
+    assert len(server.sent("QueryBatchPoints")) == 1
     server.slow.clear()
     server.fails["QueryBatchPoints"] = [grpc.StatusCode.UNAVAILABLE]
     assert searcher.search(dense_request())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from deltalake import DeltaTable
 
 from headwater.driver import CORE, change_batches
-from headwater.lake import Table
+from headwater.lake import Table, open_table
+from headwater.lake_folder import LakeFolder
 
 SCHEMA = pa.schema([*CORE, ("text", pa.string())])
 
@@ -107,3 +109,44 @@ def test_what_a_killed_writer_left_goes(table: Table) -> None:
 
 def test_cleaning_a_table_that_was_never_written_does_nothing(table: Table) -> None:
     assert table.vacuum([3]) == 0
+
+
+def test_what_another_process_commits_is_read_at_once(table: Table) -> None:
+    table.replace(rows("one"))
+    assert (table.version(), texts(table)) == (0, ["one"])
+    change(Table(table.path, SCHEMA), "two")
+    assert (table.version(), texts(table), texts(table, 0)) == (1, ["two"], ["one"])
+
+
+def test_a_table_that_takes_the_place_of_another_is_read_although_its_version_is_the_same(
+    table: Table, tmp_path: Path
+) -> None:
+    table.replace(rows("one"))
+    assert texts(table) == ["one"]
+    other = Table(tmp_path / "other", SCHEMA)
+    other.replace(rows("two"))
+    table.path.rename(tmp_path / "old")
+    other.path.rename(table.path)
+    assert (table.version(), texts(table)) == (0, ["two"])
+
+
+def test_a_table_that_was_removed_has_no_rows_and_no_version(table: Table) -> None:
+    table.replace(rows("one"))
+    assert texts(table) == ["one"]
+    shutil.rmtree(table.path)
+    assert (table.version(), texts(table), table.exists()) == (None, [], False)
+
+
+def test_an_unchanged_table_is_opened_once_however_often_it_is_read(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.replace(rows("one"))
+    opened: list[str] = []
+
+    def count(folder: LakeFolder, version: int | None = None) -> DeltaTable:
+        opened.append(folder.uri)
+        return open_table(folder, version)
+
+    monkeypatch.setattr("headwater.lake.open_table", count)
+    assert [texts(table) for _ in range(5)] == [["one"]] * 5
+    assert (table.version(), table.same_schema(), len(opened)) == (0, True, 1)

@@ -117,7 +117,7 @@ def test_a_killed_writer_on_this_machine_is_taken_over_at_once(ledger: Ledger, u
         started = time.monotonic()
         with corpus_lease(ledger, "handbook", lock) as lease:
             assert lease.token > token
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60  # the lease would last an hour
 
 
 def test_a_writer_killed_while_the_lease_changed_hands_is_taken_over_at_once(

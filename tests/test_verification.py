@@ -609,12 +609,12 @@ def test_no_word_is_its_own_opposite() -> None:
     ],
 )
 def test_a_hostile_draft_or_passage_is_judged_in_bounded_time(verifier: Verifier, text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert check(verifier, text).sentence is None
     assert check(verifier, text + text + text).sentence is None
     check(verifier, "The gate opens at 9:30 am on Mondays.", text)
     check(verifier, text[:4000], text * 2)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 words = st.sampled_from(

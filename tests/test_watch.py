@@ -413,6 +413,6 @@ def test_a_look_at_many_objects_stays_within_its_budget_and_memory(
     figures = measure(store, objects, budget)
     assert figures["objects"] == objects
     assert figures["ticks"] >= ticks
-    assert figures["longest"] < budget + 0.5
+    assert figures["longest"] < budget + 2
     assert figures["peak_mib"] < 300
     assert figures["cursor"] < 1000
