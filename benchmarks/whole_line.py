@@ -5,7 +5,7 @@
 The same Markdown files, the same embedding model, the same machine, all cores, one after the other. Each run is a
 process of its own: interpreter, imports and models count. Measured are the first run, a run without a change, and a run
 after one file got another sentence; wall-clock seconds, and the largest resident memory of the process and its children
-together (proportional set size: what processes share is counted once). Linux. Before that, both index two files
+together (proportional set size: what processes share is counted once). Linux. Before that, both index a dozen files
 elsewhere, so that compiling, which happens once per installation, is not measured.
 
 The peer splits (SentenceSplitter, 200 tokens), embeds and writes to Qdrant's local mode, with docstore upserts.
@@ -37,7 +37,7 @@ from headwater.embedding import locate_model
 
 CHUNK_SIZE = 200
 SENTENCE = "\n\nThe pump house by the old weir is opened for visitors on the first Sunday of May.\n"
-WARM_UP_FILES = 2
+WARM_UP_FILES = 12
 RUNS = ("first run", "no change", "one file changed")
 
 

@@ -29,8 +29,9 @@ def die(batch: object) -> None:
     os._exit(7)
 
 
-def processes() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
+def process_of(apart: EmbedderApart) -> int:
+    (worker,) = apart._pool._idle
+    return worker._process.pid
 
 
 def test_it_is_the_model_that_it_would_be_here(apart: EmbedderApart) -> None:
@@ -45,12 +46,11 @@ def test_it_is_the_model_that_it_would_be_here(apart: EmbedderApart) -> None:
 
 
 def test_a_process_that_was_killed_is_started_anew(apart: EmbedderApart) -> None:
-    before = processes()
     apart.encode_queries(TEXTS)
-    (process,) = [pid for pid in processes() if psutil.Process(pid).cmdline()[1:2] == ["-P"]]
+    process = process_of(apart)
     os.kill(process, signal.SIGKILL)
     assert apart.encode_queries(TEXTS).shape == (3, apart.dimensions)
-    assert process not in processes() and len(processes()) == len(before)
+    assert process_of(apart) != process and not psutil.pid_exists(process)
 
 
 def test_what_the_model_raises_is_raised_here(apart: EmbedderApart) -> None:

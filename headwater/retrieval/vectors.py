@@ -29,6 +29,10 @@ _TOGETHER = 64
 """Queries of one pass at most."""
 
 
+_HANDOVER_SECONDS = 0.05
+"""How long a search waits for the next pass to begin. An engine that keeps Python's lock while it searches would keep the
+next pass from being sent to its model: then one of the two always stands still."""
+
 _TRIED = 2
 """Queries tried alone before a model that failed for several is given up."""
 
@@ -45,6 +49,7 @@ class _Asked:
     lead: bool = False
     encoded: float = 0.0
     woken: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class QueryVectors:
             mates = [one for one in self._waiting if one.embedder is own.embedder][: _TOGETHER - 1]
             self._waiting = [one for one in self._waiting if one not in mates]
         group = [own, *mates]
+        own.begun.set()
         try:
             _together(group, _compute)
         finally:
@@ -132,6 +138,8 @@ class QueryVectors:
                 heir.woken.set()
         try:
             for searching in _by_searcher(group):
+                if heir is not None:
+                    heir.begun.wait(_HANDOVER_SECONDS)
                 _together(searching, _find)
         finally:
             for one in mates:
