@@ -375,11 +375,27 @@ def test_the_doctor_looks_for_the_cluster(make_corpus: MakeCorpus, project: Proj
         list(_cluster(project, "lost"))
 
 
-def test_a_cluster_is_used_from_outside_of_it(cluster: Any, on_cluster: Callable[..., RayCompute]) -> None:
+def test_a_cluster_is_used_from_outside_of_it_even_where_its_first_try_to_serve_us_fails(
+    cluster: Any, on_cluster: Callable[..., RayCompute], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
     compute = on_cluster(address=cluster.client_address)
+    ray.shutdown()
+    begun: list[str] = []
+
+    def init(address: str, **options: Any) -> Any:
+        begun.append(address)
+        if len(begun) == 1:
+            raise ConnectionAbortedError("Initialization failure from server")
+        return really(address, **options)
+
+    really = ray.init
+    monkeypatch.setattr(ray, "init", init)
     with batches(compute, "misbehave") as pool:
         found = dict(pool.map(["fine", "raise", "well"]))
     assert (found[0], found[1].kind, found[2]) == ("fine", "error", "well")
+    assert begun == [cluster.client_address] * 2
 
 
 # --- what it costs --------------------------------------------------------------------------------------------

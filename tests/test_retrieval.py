@@ -228,12 +228,14 @@ def test_queries_that_come_while_the_model_works_are_computed_together() -> None
 
 
 class CountingSearcher:
-    """Finds the query itself; "2" can't be searched for."""
+    """Finds the query itself; "2" and "6" can't be searched for, each for a reason of its own."""
 
     release = 1
 
     def __init__(self) -> None:
         self.groups: list[list[float]] = []
+        self.gate = threading.Event()
+        self.gate.set()
 
     def search(self, request: SearchRequest) -> list[Hit]:
         return self.search_many([request])[0]
@@ -241,42 +243,89 @@ class CountingSearcher:
     def search_many(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         queries = [float(request.dense[0]) for request in requests if request.dense is not None]
         self.groups.append(queries)
-        if 2.0 in queries:
-            raise ReleaseError("what can't be searched for")
+        assert self.gate.wait(30)
+        for query in queries:
+            if query in (2.0, 6.0):
+                raise ReleaseError(f"{query} can't be searched for")
         return [[Hit(str(query), request.limit, {})] for query, request in zip(queries, requests, strict=True)]
 
 
+class Asking:
+    """Asks the same model for several queries at once, while it computes "0"."""
+
+    def __init__(self, first: CountingSearcher) -> None:
+        self.model, self.vectors = CountingModel(), QueryVectors()
+        self.found: dict[str, Found] = {}
+        self.errors: dict[str, str] = {}
+        self.threads: dict[str, threading.Thread] = {}
+        self.ask("0", first)
+        assert self.model.entered.wait(30)
+
+    def ask(self, query: str, searcher: CountingSearcher) -> None:
+        def search() -> None:
+            try:
+                request = SearchRequest(limit=int(query))
+                self.found[query] = self.vectors.search(self.model, query, searcher, request)  # type: ignore[arg-type]
+            except ReleaseError as error:
+                self.errors[query] = str(error)
+
+        self.threads[query] = threading.Thread(target=search)
+        self.threads[query].start()
+
+    def go(self, waiting_for: int) -> None:
+        while waiting(self.vectors) < waiting_for:
+            threading.Event().wait(0.001)
+        self.model.gate.set()
+
+    def join(self, *queries: str) -> None:
+        for query in queries or self.threads:
+            self.threads[query].join(30)
+
+
 def test_what_was_embedded_together_is_searched_for_together() -> None:
-    model, vectors, one, other = CountingModel(), QueryVectors(), CountingSearcher(), CountingSearcher()
-    results: dict[str, Found] = {}
-    errors: list[str] = []
-
-    def ask(query: str, searcher: Any) -> None:
-        try:
-            results[query] = vectors.search(model, query, searcher, SearchRequest(limit=int(query)))  # type: ignore[arg-type]
-        except ReleaseError:
-            errors.append(query)
-
-    threads = [threading.Thread(target=ask, args=("0", one))]
-    threads[0].start()
-    assert model.entered.wait(30)
-    for query, searcher in (("1", one), ("2", one), ("3", other), ("4", one), ("5", other)):
-        threads.append(threading.Thread(target=ask, args=(query, searcher)))
-        threads[-1].start()
-    while waiting(vectors) < 5:
-        threading.Event().wait(0.001)
-    model.gate.set()
-    for thread in threads:
-        thread.join(30)
-    assert errors == ["2"]  # and nobody else's
-    for query, found in results.items():
+    one, other = CountingSearcher(), CountingSearcher()
+    asking = Asking(one)
+    for query, searcher in (("1", one), ("3", other), ("4", one), ("5", other)):
+        asking.ask(query, searcher)
+    asking.go(4)
+    asking.join()
+    for query, found in asking.found.items():
         assert [hit.chunk_id for hit in found.hits] == [f"{query}.0"] and found.hits[0].score == int(query)
         assert found.request.dense is not None and found.encoded > 0
-    assert sorted(results) == ["0", "1", "3", "4", "5"]
-    assert [0.0] in one.groups and [1.0, 2.0, 4.0] in [sorted(group) for group in one.groups]
+    assert sorted(asking.found) == ["0", "1", "3", "4", "5"]
+    assert sorted(sorted(group) for group in one.groups) == [[0.0], [1.0, 4.0]]
     assert [sorted(group) for group in other.groups] == [[3.0, 5.0]]
-    assert [hit.chunk_id for hit in vectors.search(model, "5", one, SearchRequest(limit=1)).hits] == ["5.0"]  # type: ignore[arg-type]
-    assert len(model.passes) == 2  # the vector was known
+    asking.ask("5", one)
+    asking.join("5")
+    assert [hit.chunk_id for hit in asking.found["5"].hits] == ["5.0"] and len(asking.model.passes) == 2  # it was known
+
+
+def test_requests_that_fail_fail_alone_each_with_its_own_error() -> None:
+    searcher = CountingSearcher()
+    asking = Asking(searcher)
+    for query in "123456":
+        asking.ask(query, searcher)
+    asking.go(6)
+    asking.join()
+    assert asking.errors == {query: f"{query}.0 can't be searched for" for query in "26"}
+    assert sorted(asking.found) == ["0", "1", "3", "4", "5"]
+
+
+def test_a_release_that_is_slow_to_search_holds_up_no_other() -> None:
+    slow, quick = CountingSearcher(), CountingSearcher()
+    slow.gate.clear()
+    asking = Asking(quick)
+    for query, searcher in (("1", slow), ("3", quick), ("4", slow), ("5", quick)):
+        asking.ask(query, searcher)
+    asking.go(4)
+    asking.join("0", "3", "5")
+    assert sorted(asking.found) == ["0", "3", "5"]
+    asking.ask("7", quick)
+    asking.join("7")
+    assert "7" in asking.found and "1" not in asking.found
+    slow.gate.set()
+    asking.join()
+    assert sorted(asking.found) == ["0", "1", "3", "4", "5", "7"]
 
 
 class DeadModel:

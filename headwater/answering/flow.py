@@ -160,7 +160,10 @@ class _Answering:
             with self._timing("write"):
                 yield from self._verified(writer)
         except GenerationError as error:
-            LOG.warning("answer %s is quoted: %s (%s)", self._request.id, error, error.code)
+            url = client.policy.url
+            LOG.warning(
+                "answer %s is quoted, not written by the model at %s: %s (%s)", self._request.id, url, error, error.code
+            )
             self._usage = _together(self._usage, writer.usage, client)  # it counts, although nothing came of it
             return (yield from self._fallen_back(error))
         except GeneratorExit:

@@ -192,7 +192,13 @@ def connect(address: str | None) -> None:
         try:
             init: Any = ray.init
             if address is not None and address.startswith("ray://"):
-                init(address, logging_level=logging.WARNING)
+                try:
+                    init(address, logging_level=logging.WARNING)
+                except (
+                    ConnectionAbortedError
+                ):  # each client is given a server of its own, which a busy cluster starts too late
+                    ray.shutdown()
+                    init(address, logging_level=logging.WARNING)
             else:
                 # What workers print stays in their logs: libraries quote documents.
                 quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.WARNING}

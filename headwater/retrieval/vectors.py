@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,7 +27,6 @@ REMEMBERED = 4096
 
 _TOGETHER = 64
 """Queries of one pass at most."""
-
 
 _HANDOVER_SECONDS = 0.05
 """How long a search waits for the next pass to begin. An engine that keeps Python's lock while it searches would keep the
@@ -47,6 +46,10 @@ class _Asked:
     hits: list[Hit] | None = None
     error: BaseException | None = None
     lead: bool = False
+    searches: list[_Asked] = field(default_factory=list)
+    """Those to search for, itself included; one of them does it for all."""
+    after: threading.Event | None = None
+    """Set when the next pass has begun."""
     encoded: float = 0.0
     woken: threading.Event = field(default_factory=threading.Event)
     begun: threading.Event = field(default_factory=threading.Event)
@@ -85,7 +88,7 @@ class QueryVectors:
         """
         asked = _Asked(embedder, query, searcher, request)
         self._answer(asked)
-        if asked.hits is None:  # the vector was known
+        if asked.hits is None:  # the vector was known, or searching together failed, be it for somebody else's request
             asked.hits = searcher.search(_request(asked))
         return Found(asked.hits, _request(asked), asked.encoded)
 
@@ -106,18 +109,23 @@ class QueryVectors:
             asked.woken.wait()
         if asked.lead:
             self._pass(asked)
+        if asked.searches:
+            _find(asked)
         if asked.error is not None:
             raise asked.error
 
     def _pass(self, own: _Asked) -> None:
-        """Compute the own query with all that wait, hand the model to one of those that came meanwhile, then search."""
+        """Compute the own query with all that wait, then hand the model to one of those that came meanwhile.
+
+        Those that search in one release are left to one of them, so that no release waits for another.
+        """
         with self._lock:
             mates = [one for one in self._waiting if one.embedder is own.embedder][: _TOGETHER - 1]
             self._waiting = [one for one in self._waiting if one not in mates]
         group = [own, *mates]
         own.begun.set()
         try:
-            _together(group, _compute)
+            _compute(group)
         finally:
             now = time.perf_counter()
             with self._lock:
@@ -136,23 +144,38 @@ class QueryVectors:
                     self._busy.discard(lane)
             if heir is not None:
                 heir.woken.set()
-        try:
-            for searching in _by_searcher(group):
-                if heir is not None:
-                    heir.begun.wait(_HANDOVER_SECONDS)
-                _together(searching, _find)
-        finally:
+            searching: set[int] = set()
+            for together in _by_searcher(group):
+                together[0].searches, together[0].after = together, heir.begun if heir is not None else None
+                searching |= {id(one) for one in together[1:]}
             for one in mates:
-                one.woken.set()
+                if id(one) not in searching:
+                    one.woken.set()
 
 
 def _by_searcher(group: Sequence[_Asked]) -> list[list[_Asked]]:
-    """Return those that search and have their vector, in one list for each searcher."""
+    """Return those that search and have their vector, in one list for each searcher, in the order of ``group``."""
     found: dict[int, list[_Asked]] = {}
     for one in group:
         if one.searcher is not None and one.vector is not None:
             found.setdefault(id(one.searcher), []).append(one)
     return list(found.values())
+
+
+def _find(asked: _Asked) -> None:
+    """Search for all that were left to ``asked``. Where that fails, each is left to search for itself."""
+    try:
+        if asked.after is not None:
+            asked.after.wait(_HANDOVER_SECONDS)
+        assert asked.searcher is not None
+        found = asked.searcher.search_many([_request(one) for one in asked.searches])
+        for one, hits in zip(asked.searches, found, strict=True):
+            one.hits = hits
+    except Exception:  # whose request it was, and what it said, is nobody else's business
+        return
+    finally:
+        for one in asked.searches:
+            one.woken.set()
 
 
 def _request(asked: _Asked) -> SearchRequest:
@@ -162,37 +185,26 @@ def _request(asked: _Asked) -> SearchRequest:
 
 def _compute(asked: Sequence[_Asked]) -> None:
     queries = list(dict.fromkeys(one.query for one in asked))
-    found = dict(zip(queries, asked[0].embedder.encode_queries(queries), strict=True))
-    for one in asked:
-        one.vector = found[one.query]
-
-
-def _find(asked: Sequence[_Asked]) -> None:
-    searcher = asked[0].searcher
-    assert searcher is not None
-    for one, hits in zip(asked, searcher.search_many([_request(one) for one in asked]), strict=True):
-        one.hits = hits
-
-
-def _together(asked: Sequence[_Asked], do: Callable[[Sequence[_Asked]], None]) -> None:
-    """Do it for all at once. What one can't get, the others must not lose: where it fails, each is tried alone; but
-    where two fail alone as well, all have failed.
-    """
     try:
-        do(asked)
+        found = dict(zip(queries, asked[0].embedder.encode_queries(queries), strict=True))
     except Exception as error:
         if len(asked) == 1:
             asked[0].error = error
             return
+        # What one query can't get, the others must not lose; but where two alone fail as well, it is the model.
         for place, one in enumerate(asked):
             if place == _TRIED and all(other.error is not None for other in asked[:_TRIED]):
                 for other in asked[_TRIED:]:
                     other.error = error
                 return
-            _together([one], do)
+            _compute([one])
+        return
     except BaseException as error:
         for one in asked:
             one.error = error
+        return
+    for one in asked:
+        one.vector = found[one.query]
 
 
 QUERY_VECTORS = QueryVectors()
