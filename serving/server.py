@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 
-from headwater.embedding.engines import models_apart
+from headwater.apart import work_apart
 from headwater.errors import ConfigError
 from headwater.project import SETTINGS_FILE, Project
 from serving.access import open_access, project_at_hand
@@ -40,7 +40,7 @@ def run(host: str = "127.0.0.1", port: int = DEFAULT_PORT, *, project: Project |
             f"{TOKEN_VARIABLE} to a long random value; or listen on 127.0.0.1."
         )
     log_json_lines(logging.INFO)
-    models_apart()
+    work_apart()
     app = create_app(project, access=access, loopback_only=unguarded, traces=configure_traces())
     _collect_garbage_seldom()
     # Its access log would repeat query strings; ours has what operation needs.

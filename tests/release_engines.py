@@ -17,6 +17,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from headwater.hashing import digest
+from headwater.index.apart import SearcherApart
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, ReleaseEngine, SearchRequest
 from headwater.index.edge import EdgeEngine
 from headwater.index.server import ServerEngine
@@ -84,8 +85,15 @@ def wire_engine(path: Path) -> ServerEngine:
     return ServerEngine(server.url, f"test-{digest(path)[:12]}", policy=policy)
 
 
-OVER_THE_WIRE: dict[str, Callable[[Path], ReleaseEngine]] = {**ENGINES, "wire": wire_engine}
-"""The engines, and the server's once more over its own protocol."""
+class ApartEngine(EdgeEngine):
+    """The embedded engine as a service uses it: it searches in another process."""
+
+    def open(self, release: int) -> SearcherApart:
+        return SearcherApart(self.path, release)
+
+
+OVER_THE_WIRE: dict[str, Callable[[Path], ReleaseEngine]] = {**ENGINES, "apart": ApartEngine, "wire": wire_engine}
+"""The engines, and both once more in another process: the server's over its own protocol."""
 
 SHARED = sorted(ENGINES.keys() - {"memory"})
 """The engines that several processes can use at once."""

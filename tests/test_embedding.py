@@ -62,6 +62,57 @@ def test_vectors_equal_those_of_sentence_transformers_in_input_order(embedder: E
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
         assert (vectors * reference).sum(axis=1).min() >= 0.9999
+    assert embedder._queries.packs_from == 0
+
+
+def tiny_model(folder: Path, kind: str) -> Path:
+    """A sentence-transformers model of random weights that reads words of this file's texts."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", *sorted({word for text in TEXTS for word in text.split()})]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>"
+    )
+    fast.model_max_length = 500
+    fast.save_pretrained(folder / "parts")
+    sizes = {
+        "hidden_size": 16,
+        "dim": 16,
+        "num_hidden_layers": 2,
+        "n_layers": 2,
+        "num_attention_heads": 2,
+        "n_heads": 2,
+    }
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(words), pad_token_id=1, max_position_embeddings=520, initializer_range=0.5, **sizes
+    )
+    AutoModel.from_config(config).save_pretrained(folder / "parts")
+    encoder = Transformer(str(folder / "parts"), max_seq_length=500)
+    SentenceTransformer(modules=[encoder, Pooling(16)], device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
+@pytest.mark.parametrize(("kind", "first"), [("bert", 0), ("distilbert", 0), ("roberta", 2), ("mpnet", None)])
+def test_queries_are_packed_where_a_model_takes_them_so(tmp_path: Path, kind: str, first: int | None) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = tiny_model(tmp_path, kind)
+    texts = [*TEXTS, *(" ".join(TEXTS[0].split()[:count]) for count in range(1, 9))] * 5
+    reference = SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True)
+    for number_format in ("float32", None):
+        embedder = Embedder(str(folder), device="cpu", number_format=number_format)
+        assert embedder._queries.packs_from == first
+        assert embedder._documents.packs_from is None
+        for vectors in (embedder.encode_queries(texts), embedder.encode_documents(texts)):
+            assert (vectors * reference).sum(axis=1).min() >= (0.999_999 if number_format else 0.999)
 
 
 def test_the_token_budget_changes_nothing_but_the_batches(embedder: Embedder) -> None:

@@ -30,7 +30,7 @@ def die(batch: object) -> None:
 
 
 def process_of(apart: EmbedderApart) -> int:
-    (worker,) = apart._pool._idle
+    (worker,) = apart._process._pool._idle
     return worker._process.pid
 
 
@@ -66,7 +66,7 @@ def test_a_device_that_is_not_here_is_said_to_be_missing() -> None:
 
 def test_a_model_that_ends_every_process_is_given_up(monkeypatch: pytest.MonkeyPatch, apart: EmbedderApart) -> None:
     with WorkerPool(f"{__name__}:die", workers=1) as pool, monkeypatch.context() as patched:
-        patched.setattr(apart, "_pool", pool)
+        patched.setattr(apart._process, "_pool", pool)
         with pytest.raises(EmbeddingError, match="exit code 7"):
             apart.encode_queries(TEXTS)
     assert apart.encode_queries(TEXTS).shape == (3, apart.dimensions)

@@ -1,13 +1,7 @@
-"""A local model in a process of its own, for a service that answers many at once.
-
-A forward pass is some hundred calls into torch, and after each of them Python's lock has to be had again. In a process
-whose other threads search and write answers, a pass waits for the lock most of its time; in a process of its own it
-doesn't.
-"""
+"""A local model in a process of its own, for a service that answers many at once: see :mod:`headwater.apart`."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,13 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headwater.apart import Apart, Ended
 from headwater.embedding.contract import TokenIds, Vectors, Work
 from headwater.embedding.embedder import Embedder
 from headwater.errors import EmbeddingError
-from headwater.pool import WorkerFailure, WorkerPool
-
-_TRIES = 2
-"""A process that was killed is started anew once per call."""
 
 
 class EmbedderApart:
@@ -33,9 +24,7 @@ class EmbedderApart:
     """
 
     def __init__(self, model: str | None, *, device: str, tokens_per_batch: int | None) -> None:
-        self._lock = threading.Lock()
-        # Loaded by the first call, not by `prepare`, whose errors come over as text only.
-        self._pool = WorkerPool(f"{__name__}:call", model, device, tokens_per_batch, workers=1)
+        self._process = Apart(f"{__name__}:call", model, device, tokens_per_batch)
         self.fingerprint: str = self._call("fingerprint")
         self.dimensions: int = self._call("dimensions")
         self.max_tokens: int = self._call("max_tokens")
@@ -62,25 +51,18 @@ class EmbedderApart:
 
     def close(self) -> None:
         """End the process; the next call starts another."""
-        with self._lock:
-            self._pool.close()
+        self._process.close()
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        with self._lock:
-            for _ in range(_TRIES):
-                ((_, found),) = self._pool.map([(name, arguments)])
-                if not isinstance(found, WorkerFailure):
-                    return found
-                if found.kind != "crashed":
-                    break
-        if found.error is not None:
-            raise found.error
-        raise EmbeddingError(f"the embedding model's process failed: {found.message}")
+        try:
+            return self._process.call(name, *arguments)
+        except Ended as error:
+            raise EmbeddingError(f"the embedding model's process failed: {error}") from None
 
 
-def call(batch: tuple[str, tuple[Any, ...]], model: str | None, device: str, tokens_per_batch: int | None) -> Any:
+def call(asked: tuple[str, tuple[Any, ...]], model: str | None, device: str, tokens_per_batch: int | None) -> Any:
     """Return an attribute of the model of this process, or what calling it gives."""
-    name, arguments = batch
+    name, arguments = asked
     found = getattr(_model(model, device, tokens_per_batch), name)
     return found(*arguments) if callable(found) else found
 

@@ -102,6 +102,15 @@ def default_format(device: str) -> str:
     return "bfloat16" if device == "cpu" and fast else "float32"
 
 
+def store_weights(model: Any, name: str) -> None:
+    """Store the weights of linear layers in the number format ``name``, to which every pass would convert them anew."""
+    import torch
+
+    for module in model.modules() if name != "float32" else ():
+        if isinstance(module, torch.nn.Linear):
+            module.to(getattr(torch, name))
+
+
 def autocast(device: str, name: str) -> Any:
     """Return the context in which a model computes in the number format ``name``."""
     import torch

@@ -1,7 +1,7 @@
 """Dense vectors from a model in this process: sentence-transformers loads and runs it, we schedule the batches.
 
 Texts are sorted by token length and packed so that rows times longest row stays within a token budget: little
-padding, even memory. The batches go to lanes that work side by side: one per core on a CPU, where cores that share
+padding, even memory. Queries, which are too short for that, are packed instead. The batches go to lanes that work side by side: one per core on a CPU, where cores that share
 one batch wait for each other at every layer; two per GPU, so that one is prepared while the other is computed.
 """
 
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +38,11 @@ from headwater.embedding.devices import (
     make_lanes,
     matmul_peak,
     resolve_devices,
+    store_weights,
 )
 from headwater.embedding.inputs import Inputs
 from headwater.embedding.model import load_tokenizer, locate_model, model_fingerprint, model_prompts
+from headwater.embedding.packing import PACK_TOKENS, Layout, sentence_embeddings
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +52,11 @@ CPU_TOKENS_PER_BATCH = 1024
 
 GPU_TOKENS_PER_BATCH = 32_768
 """Enough rows to fill a GPU at any length; not measured."""
+
+_PACKED = ("Who checks the valve?", "valve", "When is the large valve of the second pump checked, and by whom?")
+_SAME = 0.9995
+"""Cosine of packed and padded queries: both are of the same arithmetic, in another order (bfloat16: .9999; a text that saw its
+neighbours, or had other positions: below .99)."""
 
 _PEAK_SECONDS = 5.0
 """Less work than this is not held against the device's peak: start-up would count for too much of it."""
@@ -86,16 +94,18 @@ class Embedder:
         self.number_format = number_format or default_format(self.device)
         self._model = SentenceTransformer(str(folder), device=self.device, local_files_only=True)
         self._model.eval()
+        self.dimensions = len(self._model.encode("", show_progress_bar=False))
+        store_weights(self._model, self.number_format)
         self._lanes = make_lanes(self._model, self.devices)
         self.tokens_per_batch = tokens_per_batch or (
             CPU_TOKENS_PER_BATCH if self.device == "cpu" else GPU_TOKENS_PER_BATCH
         )
-        self.dimensions = len(self._model.encode("", show_progress_bar=False))
         self.max_tokens = int(min(self._model.max_seq_length or 512, 2**20))
         prompts, tokenizer = model_prompts(model), load_tokenizer(model)
         self._documents = Inputs(self._model, tokenizer, prompts.document, "document", self.max_tokens)
         self._queries = Inputs(self._model, tokenizer, prompts.query, "query", self.max_tokens)
         self._flops_per_token, self._flops_per_pair = _arithmetic(self._model)
+        self._queries.packs_from = self._packs_from()
 
     def encode_documents(self, texts: Sequence[str], ids: Sequence[TokenIds] | None = None) -> npt.NDArray[np.float32]:
         """Return float32 vectors of unit length, shape (n, dimensions), in input order; the document prompt is applied.
@@ -135,13 +145,15 @@ class Embedder:
         tokens = inputs.tokens(texts, ids)
         lengths = np.array([len(one) for one in tokens], dtype=np.int64)
         widths = np.array([inputs.width(len(one)) for one in tokens], dtype=np.int64)
-        batches = _Batches(widths, self.tokens_per_batch)
+        budget = self.tokens_per_batch if inputs.packs_from is None else min(self.tokens_per_batch, PACK_TOKENS)
+        batches = _Batches(widths, budget)
         lanes = self._lanes[: max(1, min(len(self._lanes), batches.expected))]
 
         def fits(lane: Lane, rows: npt.NDArray[np.int64]) -> bool:
-            features = inputs.features([texts[row] for row in rows], [tokens[row] for row in rows])
+            own = [tokens[row] for row in rows]
+            features, layout = inputs.features([texts[row] for row in rows], own)
             try:
-                vectors[rows] = self._forward(lane, features, inputs.task)
+                vectors[rows] = self._forward(lane, features, layout, inputs.task)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -177,7 +189,9 @@ class Embedder:
         work.seconds = time.perf_counter() - began
         return Vectors(vectors, dict(sorted(failed.items())), work)
 
-    def _forward(self, lane: Lane, features: Mapping[str, Any], task: str) -> npt.NDArray[np.float32]:
+    def _forward(
+        self, lane: Lane, features: Mapping[str, Any], layout: Layout | None, task: str
+    ) -> npt.NDArray[np.float32]:
         import torch
 
         with torch.inference_mode(), autocast(lane.device, self.number_format):
@@ -185,9 +199,29 @@ class Embedder:
                 name: value.to(lane.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
                 for name, value in features.items()
             }
-            output: torch.Tensor = lane.model(there, task=task)["sentence_embedding"]
+            output: torch.Tensor
+            if layout is None:
+                output = lane.model(there, task=task)["sentence_embedding"]
+            else:
+                output = sentence_embeddings(lane.model, there, layout)
             vectors: npt.NDArray[np.float32] = torch.nn.functional.normalize(output.float(), p=2, dim=1).cpu().numpy()
             return vectors
+
+    def _packs_from(self) -> int | None:
+        """Return the position of a packed text's first token; None where packed queries come out otherwise than padded."""
+        tokens = self._queries.tokens(_PACKED)
+
+        def vectors(packs_from: int | None) -> npt.NDArray[np.float32]:
+            self._queries.packs_from = packs_from
+            features, layout = self._queries.features(_PACKED, tokens)
+            return self._forward(self._lanes[0], features, layout, self._queries.task)
+
+        padded = vectors(None)
+        for first in self._queries.first_positions():
+            with suppress(Exception):  # whatever a model says about input of this form: it doesn't take it
+                if float((vectors(first) * padded).sum(axis=1).min()) > _SAME:
+                    return first
+        return None
 
 
 class _Batches:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from headwater.apart import works_apart
 from headwater.embedding.apart import EmbedderApart
 from headwater.embedding.contract import EmbeddingModel
 from headwater.embedding.embedder import Embedder
@@ -36,17 +36,9 @@ def open_embedder(policy: EmbedPolicy) -> EmbeddingModel:
     )
 
 
-_apart = threading.Event()
-
-
-def models_apart() -> None:
-    """From now on, open local models in processes of their own: what a service does, see :mod:`headwater.embedding.apart`."""
-    _apart.set()
-
-
 @lru_cache(maxsize=4)
 def _local(model: str | None, device: str, tokens_per_batch: int | None) -> Embedder | EmbedderApart:
-    kind = EmbedderApart if _apart.is_set() else Embedder
+    kind = EmbedderApart if works_apart() else Embedder
     return kind(model, device=device, tokens_per_batch=tokens_per_batch)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headwater.embedding.contract import TokenIds
+from headwater.embedding.packing import Layout, pack
 from headwater.embedding.tokenizing import text_tokenizer
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Inputs:
         self, model: SentenceTransformer, tokenizer: Tokenizer, prompt: str, task: str, max_tokens: int
     ) -> None:
         self.task = task
+        self.packs_from: int | None = None
+        """The position of a text's first token where batches are packed into one row; None where they are padded."""
         self._model = model
         self._prompt = prompt
         self._limit = max_tokens
@@ -52,13 +55,24 @@ class Inputs:
             return [one if len(one) <= self._limit else self._ids(text) for one, text in zip(ids, texts, strict=True)]
         return [self._ids(text) for text in texts]
 
-    def features(self, texts: Sequence[str], tokens: Sequence[TokenIds]) -> dict[str, Any]:
-        """Return the model's features of a batch, from what :meth:`tokens` gave for its texts."""
-        return self._padded(tokens, self.width(max(map(len, tokens)))) if self._own else self._preprocess(texts)
+    def features(self, texts: Sequence[str], tokens: Sequence[TokenIds]) -> tuple[dict[str, Any], Layout | None]:
+        """Return the model's features of a batch, from what :meth:`tokens` gave for its texts; packed ones with their layout."""
+        if not self._own:
+            return self._preprocess(texts), None
+        if self.packs_from is None:
+            return self._padded(tokens, self.width(max(map(len, tokens)))), None
+        layout = Layout(tokens)
+        return self._constant | pack(tokens, layout, pad=self._pad, first=self.packs_from), layout
+
+    def first_positions(self) -> Sequence[int]:
+        """Return which positions a packed text may begin at; none where features are sentence-transformers' business."""
+        return (0, self._pad + 1) if self._own else ()
 
     def width(self, longest: int) -> int:
         """Return how wide a batch is whose longest row has ``longest`` tokens."""
-        return min(-(-longest // _WIDTH_STEP) * _WIDTH_STEP, max(longest, self._limit)) if self._own else longest
+        if not self._own or self.packs_from is not None:
+            return longest
+        return min(-(-longest // _WIDTH_STEP) * _WIDTH_STEP, max(longest, self._limit))
 
     def _ids(self, text: str) -> list[int]:
         return self._tokenizer.model_ids(self._prompt + text, self._limit)

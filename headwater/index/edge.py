@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from headwater.apart import works_apart
 from headwater.errors import NotFoundError, ReleaseError
-from headwater.index.contract import IndexSpec
+from headwater.index.apart import SearcherApart
+from headwater.index.contract import IndexSpec, Searcher
 from headwater.index.edge_search import EdgeSearcher
 from headwater.index.edge_shard import UPSERT_ROWS, copy_without, create_shard, narrow, opened, points_of, to_narrow
 from headwater.index.files import copy_tree, remove_tree, replace_file, replace_folder, sync_tree
@@ -100,15 +102,20 @@ class EdgeEngine:
         sync_tree(partial)
         replace_folder(partial, self._sealed(release))
 
-    def open(self, release: int) -> EdgeSearcher:
+    def open(self, release: int) -> Searcher:
         """Open a sealed release for reading, from any number of threads and processes at once."""
+        return SearcherApart(self.path, release) if works_apart() else self.open_here(release)
+
+    def open_here(self, release: int) -> EdgeSearcher:
+        """Open a sealed release for reading in this process."""
         from qdrant_edge import EdgeShard
 
         manifest = self._manifest(release)
         while True:
+            folder = self._shard(release, manifest)
             try:
-                shard = EdgeShard.load(str(self._shard(release, manifest)))
-                return EdgeSearcher(release, shard, _spec(manifest), int(manifest["count"]))
+                shard = EdgeShard.load(str(folder))
+                return EdgeSearcher(release, shard, _spec(manifest), int(manifest["count"]), folder)
             except Exception as error:  # the engine raises bare Exception
                 before, manifest = manifest, self._manifest(release)
                 if manifest != before:  # redacted just now: the points are in another folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from headwater.index.request import (
     can_match,
     check_vectors,
     depth,
+    together,
 )
 
 if TYPE_CHECKING:
@@ -34,10 +36,11 @@ have any of them and sorts out those met twice: with readers ["*"] on 19,000 poi
 
 
 class EdgeSearcher:
-    """Implements :class:`headwater.index.contract.Searcher`."""
+    """Implements :class:`headwater.index.contract.Searcher`; the points lie in ``folder``."""
 
-    def __init__(self, release: int, shard: EdgeShard, spec: IndexSpec, count: int) -> None:
+    def __init__(self, release: int, shard: EdgeShard, spec: IndexSpec, count: int, folder: Path) -> None:
         self.release = release
+        self.folder = folder
         self._shard: EdgeShard | None = shard
         self._spec = spec
         self._count = count
@@ -52,15 +55,12 @@ class EdgeSearcher:
 
     def search_many(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         """Return what :meth:`search` does for each, from one pass over the vectors for all of one filter."""
-        queries: list[QueryRequest] = []
         asked = [self._queries(request) for request in requests]
-        for one in asked:
-            queries += one.values()
-        found = iter(self._rankings(queries))
-        return [
-            self._hits(request, {name: next(found) for name in one}, one)
-            for request, one in zip(requests, asked, strict=True)
-        ]
+        order = together(requests, asked)
+        found: list[dict[str, Ranking[int]]] = [{} for _ in asked]
+        for (place, name), ranking in zip(order, self._rankings([asked[at][name] for at, name in order]), strict=True):
+            found[place][name] = ranking
+        return [self._hits(request, own, one) for request, own, one in zip(requests, found, asked, strict=True)]
 
     def count(self) -> int:
         """Return the number of points, as the engine counts them now."""

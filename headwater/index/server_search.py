@@ -24,6 +24,7 @@ from headwater.index.request import (
     can_match,
     check_vectors,
     depth,
+    together,
 )
 from headwater.policies import IndexPolicy
 
@@ -67,12 +68,15 @@ class ServerSearcher:
         """Return what :meth:`search` does for each, in two requests to the server for all."""
         asked = [self._queries(request) for request in requests]
         self._check_open()
-        queries = [query for one in asked for query in one]
+        order = together(requests, asked)
         found: dict[str, str] = {}
-        first = iter(self._rankings(queries, found))
+        first: list[dict[str, Ranking[str]]] = [{} for _ in asked]
+        for (place, name), ranking in zip(
+            order, self._rankings([asked[at][name] for at, name in order], found), strict=True
+        ):
+            first[place][name] = ranking
         ranked = [
-            self._ranked(request, {str(query.using): (query, next(first)) for query in one}, found)
-            for request, one in zip(requests, asked, strict=True)
+            self._ranked(request, own, one, found) for request, own, one in zip(requests, first, asked, strict=True)
         ]
         best = dict.fromkeys(chunk_id for (ids, _), _ in ranked for chunk_id in ids)
         payloads = self._read([found[chunk_id] for chunk_id in best]) if any(map(can_match, requests)) else {}
@@ -113,57 +117,57 @@ class ServerSearcher:
         """Refuse further searches; the connection is the engine's."""
         self._closed = True
 
-    def _queries(self, request: SearchRequest) -> list[QueryRequest]:
-        """Return what the server is asked for: at most one query for each retriever."""
+    def _queries(self, request: SearchRequest) -> dict[str, QueryRequest]:
+        """Return what the server is asked for, by retriever."""
         from qdrant_client.models import IdfCorpusParams, QueryRequest, SearchParams, SparseVector
 
         wanted = [_condition(one) for one in conditions(request)]
         check_vectors(request, self._spec.dimensions, self.release)
         if not can_match(request):
-            return []
+            return {}
         condition, rows = visibility.every(*self._seen(), *wanted), depth(request) + TIE_ROWS
-        queries = []
+        queries = {}
         if request.dense is not None:
-            queries.append(
-                QueryRequest(
-                    query=request.dense.tolist(),
-                    using=DENSE,
-                    filter=condition,
-                    params=SearchParams(
-                        exact=self._sealed.count <= EXACT_POINTS,
-                        hnsw_ef=self._policy.hnsw_ef,
-                        quantization=rescoring(self._policy),
-                    ),
-                    limit=rows,
-                    with_payload=["chunk_id"],
-                )
+            queries[DENSE] = QueryRequest(
+                query=request.dense.tolist(),
+                using=DENSE,
+                filter=condition,
+                params=SearchParams(
+                    exact=self._sealed.count <= EXACT_POINTS,
+                    hnsw_ef=self._policy.hnsw_ef,
+                    quantization=rescoring(self._policy),
+                ),
+                limit=rows,
+                with_payload=["chunk_id"],
             )
         if request.sparse is not None and len(request.sparse.indices):
             terms = SparseVector(indices=request.sparse.indices.tolist(), values=request.sparse.values.tolist())
             # Terms are weighed by what the release holds: not by other releases, and not by what the reader may see.
             corpus = IdfCorpusParams(corpus=visibility.every(*self._seen()))
-            queries.append(
-                QueryRequest(
-                    query=terms,
-                    using=SPARSE,
-                    filter=condition,
-                    params=SearchParams(idf=corpus),
-                    limit=rows,
-                    with_payload=["chunk_id"],
-                )
+            queries[SPARSE] = QueryRequest(
+                query=terms,
+                using=SPARSE,
+                filter=condition,
+                params=SearchParams(idf=corpus),
+                limit=rows,
+                with_payload=["chunk_id"],
             )
         return queries
 
     def _ranked(
-        self, request: SearchRequest, first: Mapping[str, tuple[QueryRequest, Ranking[str]]], found: dict[str, str]
+        self,
+        request: SearchRequest,
+        first: Mapping[str, Ranking[str]],
+        queries: Mapping[str, QueryRequest],
+        found: dict[str, str],
     ) -> tuple[Ranking[str], dict[str, dict[str, tuple[int, float]]]]:
         """Return the best ``request.limit`` chunks, and where each retriever has them."""
         rankings: dict[str, Ranking[str] | None] = {DENSE: None, SPARSE: None}
         if request.sparse is not None:
             rankings[SPARSE] = ([], [])  # nothing but stop words: no point matches
-        for name, (query, ranking) in first.items():
+        for name, ranking in first.items():
 
-            def more(limit: int, query: QueryRequest = query) -> Ranking[str]:
+            def more(limit: int, query: QueryRequest = queries[name]) -> Ranking[str]:
                 return self._rankings([query.model_copy(update={"limit": limit})], found)[0]
 
             rankings[name] = settle(ranking, depth(request), more)

@@ -28,10 +28,6 @@ REMEMBERED = 4096
 _TOGETHER = 64
 """Queries of one pass at most."""
 
-_HANDOVER_SECONDS = 0.05
-"""How long a search waits for the next pass to begin. An engine that keeps Python's lock while it searches would keep the
-next pass from being sent to its model: then one of the two always stands still."""
-
 _TRIED = 2
 """Queries tried alone before a model that failed for several is given up."""
 
@@ -48,11 +44,8 @@ class _Asked:
     lead: bool = False
     searches: list[_Asked] = field(default_factory=list)
     """Those to search for, itself included; one of them does it for all."""
-    after: threading.Event | None = None
-    """Set when the next pass has begun."""
     encoded: float = 0.0
     woken: threading.Event = field(default_factory=threading.Event)
-    begun: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +116,6 @@ class QueryVectors:
             mates = [one for one in self._waiting if one.embedder is own.embedder][: _TOGETHER - 1]
             self._waiting = [one for one in self._waiting if one not in mates]
         group = [own, *mates]
-        own.begun.set()
         try:
             _compute(group)
         finally:
@@ -146,7 +138,7 @@ class QueryVectors:
                 heir.woken.set()
             searching: set[int] = set()
             for together in _by_searcher(group):
-                together[0].searches, together[0].after = together, heir.begun if heir is not None else None
+                together[0].searches = together
                 searching |= {id(one) for one in together[1:]}
             for one in mates:
                 if id(one) not in searching:
@@ -165,8 +157,6 @@ def _by_searcher(group: Sequence[_Asked]) -> list[list[_Asked]]:
 def _find(asked: _Asked) -> None:
     """Search for all that were left to ``asked``. Where that fails, each is left to search for itself."""
     try:
-        if asked.after is not None:
-            asked.after.wait(_HANDOVER_SECONDS)
         assert asked.searcher is not None
         found = asked.searcher.search_many([_request(one) for one in asked.searches])
         for one, hits in zip(asked.searches, found, strict=True):
