@@ -192,7 +192,7 @@ def _declare(manifest: Table, wanted: pl.DataFrame) -> None:
     rows = wanted.filter(pl.col("id").is_in(list(upserts))).with_columns(
         pl.lit("ok").alias("state"), pl.lit("ok").alias("reason"), pl.lit(None, pl.String).alias("error")
     )
-    batches = pa.Table.from_pylist(rows.select(MANIFEST.names).to_dicts(), schema=MANIFEST).to_batches()
+    batches = rows.select(MANIFEST.names).to_arrow().cast(MANIFEST).to_batches()
     if manifest.exists():
         manifest.change(change_batches(MANIFEST, batches, deletes))
     else:
