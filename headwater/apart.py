@@ -29,7 +29,7 @@ def works_apart() -> bool:
 
 
 class Ended(Exception):
-    """The process ended twice at the same call; the message says how."""
+    """The process ended twice at the same call, or what failed can't be brought over; the message says how."""
 
 
 class Apart:
@@ -44,7 +44,10 @@ class Apart:
         self._pool = WorkerPool(function, *args, workers=1)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Return what the function does. Raises what it raises, and :class:`Ended`."""
+        """Return what the function does.
+
+        Raises what it raises, with a note of the place, :class:`Ended`, and HeadwaterError for a process that can't start.
+        """
         with self._lock:
             for _ in range(_TRIES):
                 ((_, found),) = self._pool.map([(name, arguments)])
@@ -53,6 +56,7 @@ class Apart:
                 if found.kind != "crashed":
                     break
         if found.error is not None:
+            found.error.add_note(found.message)
             raise found.error
         raise Ended(found.message)
 

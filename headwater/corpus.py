@@ -31,7 +31,7 @@ from headwater.embedding import (
     is_same_model,
     open_embedder,
 )
-from headwater.errors import LakeError, NotFoundError, ReleaseError
+from headwater.errors import LakeError, NotFoundError, ReleaseError, StaleReleaseError
 from headwater.hashing import chunk_id
 from headwater.index import open_engine
 from headwater.index.contract import ReleaseEngine, Searcher
@@ -149,8 +149,9 @@ class Corpus:
             changed = pointer.generation != before.generation
             if changed:
                 self._duplicates.forget()
-            for number in [n for n in self._open if changed or n != pointer.live]:
-                self._retire(number)
+            idle = self._retired([n for n in self._open if changed or n != pointer.live])
+        for searcher in idle:
+            searcher.close()
 
     @contextmanager
     def writing(self) -> Iterator[Lease]:
@@ -175,11 +176,12 @@ class Corpus:
         if self.ledger.release(self.name, release).state not in ("live", "retained"):
             raise NotFoundError(f"Corpus {self.name!r} has no release {release} that can be searched.")
 
-    def _retire(self, number: int) -> None:
-        handle = self._open.pop(number)
-        handle.retired = True
-        if handle.users == 0:
-            handle.searcher.close()
+    def _retired(self, numbers: Sequence[int]) -> list[Searcher]:
+        """Give releases to nobody any more; return the searchers that nobody uses now. For the holder of the lock."""
+        handles = [self._open.pop(number) for number in numbers]
+        for handle in handles:
+            handle.retired = True
+        return [handle.searcher for handle in handles if handle.users == 0]
 
     @contextmanager
     def searcher(self, release: int | None = None) -> Iterator[Searcher]:
@@ -201,8 +203,9 @@ class Corpus:
         finally:
             with self._lock:
                 handle.users -= 1
-                if handle.retired and handle.users == 0:
-                    handle.searcher.close()
+                done = handle.retired and handle.users == 0
+            if done:
+                handle.searcher.close()
 
     def _nothing_live(self) -> NotFoundError:
         return NotFoundError(
@@ -210,13 +213,20 @@ class Corpus:
         )
 
     def _reopening(self, read: Callable[[], T]) -> T:
-        """Read; once more when the release was changed in place meanwhile, which ends the searchers of a server."""
+        """Read; once more when the release was changed in place meanwhile, which ends the searchers of a server, and those
+        of a process that died.
+        """
         before = self._pointer
         try:
             return read()
-        except ReleaseError:
+        except ReleaseError as error:
             self.refresh()
-            if self._pointer == before:
+            if isinstance(error, StaleReleaseError):
+                with self._lock:
+                    idle = self._retired(list(self._open))
+                for searcher in idle:
+                    searcher.close()
+            elif self._pointer == before:
                 raise
             return read()
 
@@ -534,8 +544,9 @@ class Corpus:
     def close(self) -> None:
         """Close the ledger, every open release and the connections to the index."""
         with self._lock:
-            for number in list(self._open):
-                self._retire(number)
+            idle = self._retired(list(self._open))
+        for searcher in idle:
+            searcher.close()
         self.answer_cache.clear()
         self.engine.close()
         self.ledger.close()

@@ -31,6 +31,10 @@ class ReleaseError(HeadwaterError):
     """A release of the index could not be staged, sealed, opened or searched."""
 
 
+class StaleReleaseError(ReleaseError):
+    """A searcher's release was changed in place or built anew; it has to be opened again."""
+
+
 class FilterError(ReleaseError):
     """A filter of a search that can't be understood. The message says where, and what would be right."""
 

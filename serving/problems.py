@@ -129,5 +129,6 @@ def unexpected(error: Exception, request_id: str) -> JSONResponse:
 def _log(error: Exception, request_id: str) -> None:
     # Where it happened, not the message: a message may quote what was being processed.
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    frames += getattr(error, "__notes__", [])  # the place in another process
     fields = {"request_id": request_id, "error": type(error).__name__, "frames": frames[-12:]}
     LOG.error("request failed", extra={"fields": fields})

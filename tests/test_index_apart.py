@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headwater.errors import NotFoundError, ReleaseError
+from headwater.errors import NotFoundError, ReleaseError, StaleReleaseError
 from headwater.index import apart
-from headwater.index.apart import SearcherApart, searching_process
+from headwater.index.apart import PROCESS, SearcherApart
 from headwater.index.edge import EdgeEngine
 from headwater.pool import WorkerPool
 from tests.release_engines import build, chunk_id, dense_request, numbers
@@ -24,11 +24,11 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeEngi
     engine = EdgeEngine(tmp_path)
     build(engine, 1, numbers(40))
     yield engine
-    searching_process().close()
+    PROCESS.close()
 
 
 def kill() -> int:
-    (worker,) = searching_process()._pool._idle
+    (worker,) = PROCESS._pool._idle
     os.kill(worker._process.pid, signal.SIGKILL)
     return int(worker._process.pid)
 
@@ -44,7 +44,7 @@ def test_a_service_searches_in_one_other_process(engine: EdgeEngine) -> None:
     assert (first.release, first.count(), second.count()) == (1, 40, 41)
     requests = [dense_request(number, limit=5) for number in range(8)]
     assert first.search_many(requests) == here.search_many(requests)
-    assert len(searching_process()._pool._idle) == 1 and not apart._searchers  # nothing is open in this process
+    assert len(PROCESS._pool._idle) == 1 and not apart._searchers  # nothing is open in this process
     for searcher in (first, second, here):
         searcher.close()
 
@@ -62,12 +62,46 @@ def test_what_was_redacted_is_read_on_as_it_was_but_never_by_a_new_process(engin
     engine.redact(1, forget=[hit.payload["doc_id"]])
     assert searcher.count() == 40 and searcher.retrieve([chunk_id(3)]) == [hit]
     kill()
-    with pytest.raises(ReleaseError, match="release 1 was redacted; open it again"):
+    with pytest.raises(StaleReleaseError, match="release 1 was redacted or built anew; open it again"):
         searcher.count()
     anew = engine.open(1)
     assert anew.count() == 36 and not anew.retrieve([chunk_id(3)])
     searcher.close()
     assert anew.count() == 36
+
+
+def test_a_release_that_was_built_anew_is_never_taken_for_the_old_one(engine: EdgeEngine) -> None:
+    searcher = engine.open(1)
+    engine.drop(1)
+    build(engine, 1, numbers(10))
+    assert searcher.count() == 40
+    kill()
+    with pytest.raises(StaleReleaseError):
+        searcher.count()
+    assert engine.open(1).count() == 10
+
+
+def test_a_search_that_was_on_its_way_when_its_searcher_was_closed_opens_nothing(engine: EdgeEngine) -> None:
+    searcher = engine.open(1)
+    assert isinstance(searcher, SearcherApart)
+    late = searcher._opened
+    searcher.close()
+    with pytest.raises(ReleaseError, match="was closed"):
+        PROCESS.call("count", late, (), {})
+
+
+def test_closing_needs_no_process(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = engine.open(1)
+    with WorkerPool(f"{__name__}:die", workers=1) as pool, monkeypatch.context() as patched:
+        patched.setattr(PROCESS, "_pool", pool)
+        searcher.close()
+
+
+def test_an_error_says_where_it_was(engine: EdgeEngine) -> None:
+    searcher = engine.open(1)
+    with pytest.raises(AttributeError) as raised:
+        searcher.search("no request")  # type: ignore[arg-type]
+    assert any(".py:" in note for note in raised.value.__notes__)
 
 
 def test_a_dropped_release_is_read_to_the_end_and_no_longer(engine: EdgeEngine) -> None:
@@ -92,7 +126,7 @@ def test_a_closed_searcher_says_so_and_can_be_closed_again(engine: EdgeEngine) -
 def test_what_ends_every_process_is_an_error(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     searcher = engine.open(1)
     with WorkerPool(f"{__name__}:die", workers=1) as pool, monkeypatch.context() as patched:
-        patched.setattr(searching_process(), "_pool", pool)
+        patched.setattr(PROCESS, "_pool", pool)
         with pytest.raises(ReleaseError, match=r"release 1 could not be read: .*exit code 7"):
             searcher.count()
     assert searcher.count() == 40

@@ -194,9 +194,8 @@ def connect(address: str | None) -> None:
             if address is not None and address.startswith("ray://"):
                 try:
                     init(address, logging_level=logging.WARNING)
-                except (
-                    ConnectionAbortedError
-                ):  # each client is given a server of its own, which a busy cluster starts too late
+                except ConnectionAbortedError:
+                    # Each client is given a server of its own, which a busy cluster starts too late.
                     ray.shutdown()
                     init(address, logging_level=logging.WARNING)
             else:

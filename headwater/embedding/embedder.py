@@ -1,8 +1,9 @@
 """Dense vectors from a model in this process: sentence-transformers loads and runs it, we schedule the batches.
 
-Texts are sorted by token length and packed so that rows times longest row stays within a token budget: little
-padding, even memory. Queries, which are too short for that, are packed instead. The batches go to lanes that work side by side: one per core on a CPU, where cores that share
-one batch wait for each other at every layer; two per GPU, so that one is prepared while the other is computed.
+Texts are sorted by token length and put together so that rows times longest row stays within a token budget: little
+padding, even memory. A few queries, which are too short for that, are packed into one row instead. The batches go to
+lanes that work side by side: one per core on a CPU, where cores that share one batch wait for each other at every layer;
+two per GPU, so that one is prepared while the other is computed.
 """
 
 from __future__ import annotations
@@ -53,10 +54,19 @@ CPU_TOKENS_PER_BATCH = 1024
 GPU_TOKENS_PER_BATCH = 32_768
 """Enough rows to fill a GPU at any length; not measured."""
 
-_PACKED = ("Who checks the valve?", "valve", "When is the large valve of the second pump checked, and by whom?")
-_SAME = 0.9995
-"""Cosine of packed and padded queries: both are of the same arithmetic, in another order (bfloat16: .9999; a text that saw its
-neighbours, or had other positions: below .99)."""
+_PACKED_TEXTS = 64
+"""Queries of one call that are packed; more of them fill batches without much padding, of the device's own size."""
+
+_PROBES = (
+    "Who checks the valve?",
+    "valve",
+    " ".join(f"Is valve {number} of pump {number * 7 % 31} checked?" for number in range(PACK_TOKENS // 9)),
+)
+"""The last is as long as a row: a model that sees part of a text only (a sliding window) would see all of it."""
+
+_SAME = 0.9999
+"""Cosine of packed and padded queries: both are of the same arithmetic, in another order (the bundled model in bfloat16:
+.9999998; models of random weights that lost their sliding window .9996 and less)."""
 
 _PEAK_SECONDS = 5.0
 """Less work than this is not held against the device's peak: start-up would count for too much of it."""
@@ -105,7 +115,8 @@ class Embedder:
         self._documents = Inputs(self._model, tokenizer, prompts.document, "document", self.max_tokens)
         self._queries = Inputs(self._model, tokenizer, prompts.query, "query", self.max_tokens)
         self._flops_per_token, self._flops_per_pair = _arithmetic(self._model)
-        self._queries.packs_from = self._packs_from()
+        self._packing = threading.Lock()
+        self._probed = False
 
     def encode_documents(self, texts: Sequence[str], ids: Sequence[TokenIds] | None = None) -> npt.NDArray[np.float32]:
         """Return float32 vectors of unit length, shape (n, dimensions), in input order; the document prompt is applied.
@@ -117,7 +128,13 @@ class Embedder:
 
     def encode_queries(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return float32 vectors of unit length, shape (n, dimensions), in input order; the query prompt is applied."""
-        return all_or_error(self._encode(texts, None, self._queries), self.device)
+        packs = 1 < len(texts) <= _PACKED_TEXTS
+        if packs:
+            with self._packing:
+                if not self._probed:
+                    self._queries.packs_from, self._probed = self._packs_from(), True
+            packs = self._queries.packs_from is not None
+        return all_or_error(self._encode(texts, None, self._queries, packs=packs), self.device)
 
     def try_documents(self, texts: Sequence[str], ids: Sequence[TokenIds] | None = None) -> Vectors:
         """Return what :meth:`encode_documents` does, but note the texts that have no usable vector instead of raising."""
@@ -137,21 +154,23 @@ class Embedder:
             found["peak_share"] = round(work.flops / work.seconds / peak, 3)
         return found
 
-    def _encode(self, texts: Sequence[str], ids: Sequence[TokenIds] | None, inputs: Inputs) -> Vectors:
+    def _encode(
+        self, texts: Sequence[str], ids: Sequence[TokenIds] | None, inputs: Inputs, *, packs: bool = False
+    ) -> Vectors:
         began = time.perf_counter()
         vectors = np.full((len(texts), self.dimensions), np.nan, dtype=np.float32)
         failed: dict[int, str] = {}
         work = Work(rows=len(texts))
         tokens = inputs.tokens(texts, ids)
         lengths = np.array([len(one) for one in tokens], dtype=np.int64)
-        widths = np.array([inputs.width(len(one)) for one in tokens], dtype=np.int64)
-        budget = self.tokens_per_batch if inputs.packs_from is None else min(self.tokens_per_batch, PACK_TOKENS)
-        batches = _Batches(widths, budget)
+        widths = lengths if packs else np.array([inputs.width(len(one)) for one in tokens], dtype=np.int64)
+        budget = min(self.tokens_per_batch, PACK_TOKENS) if packs else self.tokens_per_batch
+        batches = _Batches(widths, budget, packs=packs)
         lanes = self._lanes[: max(1, min(len(self._lanes), batches.expected))]
 
         def fits(lane: Lane, rows: npt.NDArray[np.int64]) -> bool:
             own = [tokens[row] for row in rows]
-            features, layout = inputs.features([texts[row] for row in rows], own)
+            features, layout = inputs.features([texts[row] for row in rows], own, packs=packs and len(own) > 1)
             try:
                 vectors[rows] = self._forward(lane, features, layout, inputs.task)
             except (RuntimeError, MemoryError) as error:
@@ -168,7 +187,8 @@ class Embedder:
                     continue
                 lane.free()
                 if len(rows) > 1:
-                    self.tokens_per_batch = batches.halve(rows)
+                    fitting = batches.halve(rows)
+                    self.tokens_per_batch = self.tokens_per_batch if packs else fitting
                 else:
                     alone.append(rows)
 
@@ -209,27 +229,29 @@ class Embedder:
 
     def _packs_from(self) -> int | None:
         """Return the position of a packed text's first token; None where packed queries come out otherwise than padded."""
-        tokens = self._queries.tokens(_PACKED)
+        tokens = self._queries.tokens(_PROBES)
 
-        def vectors(packs_from: int | None) -> npt.NDArray[np.float32]:
-            self._queries.packs_from = packs_from
-            features, layout = self._queries.features(_PACKED, tokens)
+        def vectors(*, packs: bool) -> npt.NDArray[np.float32]:
+            features, layout = self._queries.features(_PROBES, tokens, packs=packs)
             return self._forward(self._lanes[0], features, layout, self._queries.task)
 
-        padded = vectors(None)
-        for first in self._queries.first_positions():
+        for first in self._queries.first_positions(_setting(self._model, "max_position_embeddings")):
+            self._queries.packs_from = first
             with suppress(Exception):  # whatever a model says about input of this form: it doesn't take it
-                if float((vectors(first) * padded).sum(axis=1).min()) > _SAME:
+                if float((vectors(packs=True) * vectors(packs=False)).sum(axis=1).min()) > _SAME:
                     return first
         return None
 
 
 class _Batches:
-    """Rows for the lanes to take, longest first: rows times the widest stays within ``budget``, one row at least."""
+    """Rows for the lanes to take, longest first: rows times the widest stays within ``budget``, or the sum of what is
+    packed; one row at least.
+    """
 
-    def __init__(self, widths: npt.NDArray[np.int64], budget: int) -> None:
+    def __init__(self, widths: npt.NDArray[np.int64], budget: int, *, packs: bool) -> None:
         self._widths = widths
         self._budget = budget
+        self._packs = packs
         self._lock = threading.Lock()
         self._order = np.argsort(-widths, kind="stable")
         self._next = 0
@@ -244,9 +266,13 @@ class _Batches:
             if self._next >= len(self._order):
                 return None
             widest = max(1, int(self._widths[self._order[self._next]]))
-            rows = self._order[self._next : self._next + max(1, self._budget // widest)]
+            count = self._budget // widest
+            if self._packs:
+                sums = np.cumsum(self._widths[self._order[self._next :]])
+                count = int(np.searchsorted(sums, self._budget, side="right"))
+            rows = self._order[self._next : self._next + max(1, count)]
             self._next += len(rows)
-            self.padded += widest * len(rows)
+            self.padded += int(self._widths[rows].sum()) if self._packs else widest * len(rows)
             return rows
 
     def halve(self, rows: npt.NDArray[np.int64]) -> int:
@@ -267,6 +293,11 @@ def _arithmetic(model: Any) -> tuple[float, float]:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and "pooler" not in name
     )
-    config = getattr(getattr(model[0], "auto_model", None), "config", None)
-    layers, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", 0)
+    layers, width = _setting(model, "num_hidden_layers"), _setting(model, "hidden_size")
     return 2.0 * weights, 4.0 * layers * width
+
+
+def _setting(model: Any, name: str) -> int:
+    """Return a number of the configuration of a sentence-transformers model; 0 where it has none of that name."""
+    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    return int(getattr(config, name, 0) or 0)

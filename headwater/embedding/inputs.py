@@ -38,7 +38,7 @@ class Inputs:
     ) -> None:
         self.task = task
         self.packs_from: int | None = None
-        """The position of a text's first token where batches are packed into one row; None where they are padded."""
+        """The position of a text's first token in a packed row; None where the model takes no such rows."""
         self._model = model
         self._prompt = prompt
         self._limit = max_tokens
@@ -55,22 +55,27 @@ class Inputs:
             return [one if len(one) <= self._limit else self._ids(text) for one, text in zip(ids, texts, strict=True)]
         return [self._ids(text) for text in texts]
 
-    def features(self, texts: Sequence[str], tokens: Sequence[TokenIds]) -> tuple[dict[str, Any], Layout | None]:
-        """Return the model's features of a batch, from what :meth:`tokens` gave for its texts; packed ones with their layout."""
+    def features(
+        self, texts: Sequence[str], tokens: Sequence[TokenIds], *, packs: bool = False
+    ) -> tuple[dict[str, Any], Layout | None]:
+        """Return the model's features of a batch, from what :meth:`tokens` gave for its texts: padded, or packed and how."""
         if not self._own:
             return self._preprocess(texts), None
-        if self.packs_from is None:
+        if not packs or self.packs_from is None:
             return self._padded(tokens, self.width(max(map(len, tokens)))), None
         layout = Layout(tokens)
         return self._constant | pack(tokens, layout, pad=self._pad, first=self.packs_from), layout
 
-    def first_positions(self) -> Sequence[int]:
-        """Return which positions a packed text may begin at; none where features are sentence-transformers' business."""
-        return (0, self._pad + 1) if self._own else ()
+    def first_positions(self, positions: int) -> list[int]:
+        """Return where a packed text might begin in a model of so many ``positions``: at 0, or behind that of padding.
+
+        None where features are sentence-transformers' business, or the longest text would run over the last position.
+        """
+        return [first for first in (0, self._pad + 1) if self._own and first + self._limit <= positions]
 
     def width(self, longest: int) -> int:
         """Return how wide a batch is whose longest row has ``longest`` tokens."""
-        if not self._own or self.packs_from is not None:
+        if not self._own:
             return longest
         return min(-(-longest // _WIDTH_STEP) * _WIDTH_STEP, max(longest, self._limit))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.apart import Apart, Ended
-from headwater.errors import ReleaseError
+from headwater.errors import HeadwaterError, ReleaseError, StaleReleaseError
 from headwater.index.contract import Hit, SearchRequest
 
 if TYPE_CHECKING:
@@ -21,27 +21,28 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A searcher of the other process: its number, what it was opened on, and the folder where the points lay then."""
+    """A searcher of the other process: its number, what it was opened on, and in which state the release was then."""
 
     number: int
     path: Path
     release: int
-    folder: Path | None = None
+    state: str | None = None
 
 
 class SearcherApart:
     """Implements :class:`headwater.index.contract.Searcher` with an :class:`EdgeSearcher` in the one process that
     searches for this one.
 
-    Takes what that takes, and raises what it raises; ReleaseError when the process dies twice, or died after the release
-    was redacted: then it has to be opened again.
+    Takes what that takes, and raises what it raises; ReleaseError when the process dies twice. One that died is started
+    anew, and the release opened again: StaleReleaseError when that was redacted or built anew meanwhile, NotFoundError when
+    it was dropped.
     """
 
     def __init__(self, path: Path, release: int) -> None:
         self.release = release
         self._closed = False
         self._opened = Opened(next(_numbers), path, release)
-        self._opened = replace(self._opened, folder=self._call("folder"))
+        self._opened = replace(self._opened, state=self._call("state"))
 
     def search(self, request: SearchRequest) -> list[Hit]:
         """Return what :meth:`EdgeSearcher.search` does."""
@@ -69,48 +70,54 @@ class SearcherApart:
     def close(self) -> None:
         """Release all resources; a search that another thread asks for meanwhile may fail with ReleaseError."""
         if not self._closed:
-            self._call(_CLOSE)
             self._closed = True
+            with suppress(Ended, HeadwaterError, OSError):  # no process: nothing is open
+                PROCESS.call(_CLOSE, self._opened, (), {})
 
     def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
         if self._closed:
-            raise ReleaseError(f"release {self.release} was closed; open it again")
+            raise closed(self.release)
         try:
-            return searching_process().call(name, self._opened, arguments, options)
+            return PROCESS.call(name, self._opened, arguments, options)
         except Ended as error:
             raise ReleaseError(f"release {self.release} could not be read: {error}") from None
 
 
-@lru_cache(maxsize=1)
-def searching_process() -> Apart:
-    """Return the process that searches for this one."""
-    return Apart(f"{__name__}:call")
+def closed(release: int) -> ReleaseError:
+    """Return the error of a searcher that was closed."""
+    return ReleaseError(f"release {release} was closed; open it again")
 
+
+PROCESS = Apart(f"{__name__}:call")
+"""The process that searches for this one."""
 
 _CLOSE = "close"
 _searchers: dict[int, EdgeSearcher] = {}
-"""In the searching process: what is open, by number."""
+_closed: set[int] = set()
+"""In the searching process: what is open, and what was closed, by number."""
 
 
 def call(asked: tuple[str, tuple[Opened, Sequence[Any], Mapping[str, Any]]]) -> Any:
     """Return an attribute of a searcher of this process, or what calling it gives; :data:`_CLOSE` forgets the searcher."""
     name, (opened, arguments, options) = asked
-    if name == _CLOSE and opened.number not in _searchers:
+    if name == _CLOSE:
+        _closed.add(opened.number)
+        if (searcher := _searchers.pop(opened.number, None)) is not None:
+            searcher.close()
         return None
     found = getattr(_searcher(opened), name)
-    result = found(*arguments, **options) if callable(found) else found
-    if name == _CLOSE:
-        del _searchers[opened.number]
-    return result
+    return found(*arguments, **options) if callable(found) else found
 
 
 def _searcher(opened: Opened) -> EdgeSearcher:
     from headwater.index.edge import EdgeEngine
 
+    if opened.number in _closed:  # while this call was on its way
+        raise closed(opened.release)
     if opened.number not in _searchers:
         searcher = EdgeEngine(opened.path).open_here(opened.release)
-        if opened.folder not in (None, searcher.folder):  # the process that it was opened in has ended
+        if opened.state not in (None, searcher.state):  # the process that it was opened in has ended
             searcher.close()
-            raise ReleaseError(f"release {opened.release} was redacted; open it again")
+            raise StaleReleaseError(f"release {opened.release} was redacted or built anew; open it again")
         _searchers[opened.number] = searcher
     return _searchers[opened.number]

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -58,7 +59,12 @@ class EdgeEngine:
         self._sweep(half_built=True)
         partial = self._partial(release)
         partial.mkdir(parents=True)
-        manifest: dict[str, Any] = {"dimensions": spec.dimensions, "fingerprint": spec.fingerprint, "shard": _SHARD}
+        manifest: dict[str, Any] = {
+            "dimensions": spec.dimensions,
+            "fingerprint": spec.fingerprint,
+            "shard": _SHARD,
+            "build": uuid4().hex,
+        }
         if parent is None:
             create_shard(partial / _SHARD, spec.dimensions)
         else:
@@ -115,7 +121,7 @@ class EdgeEngine:
             folder = self._shard(release, manifest)
             try:
                 shard = EdgeShard.load(str(folder))
-                return EdgeSearcher(release, shard, _spec(manifest), int(manifest["count"]), folder)
+                return EdgeSearcher(release, shard, _spec(manifest), int(manifest["count"]), _state(manifest))
             except Exception as error:  # the engine raises bare Exception
                 before, manifest = manifest, self._manifest(release)
                 if manifest != before:  # redacted just now: the points are in another folder
@@ -259,6 +265,11 @@ def _point(row: PointRow) -> Point:
     from qdrant_edge import Point, SparseVector
 
     return Point(row.chunk_id, {DENSE: row.vector, SPARSE: SparseVector(row.indices, row.values)}, row.payload)
+
+
+def _state(manifest: Mapping[str, Any]) -> str:
+    """Return what tells this state of a release from any other: of another build, or after another redaction."""
+    return f"{manifest.get('build', '')}/{manifest.get('redactions', 0)}"
 
 
 def _spec(manifest: Mapping[str, Any]) -> IndexSpec:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -36,11 +35,11 @@ have any of them and sorts out those met twice: with readers ["*"] on 19,000 poi
 
 
 class EdgeSearcher:
-    """Implements :class:`headwater.index.contract.Searcher`; the points lie in ``folder``."""
+    """Implements :class:`headwater.index.contract.Searcher`; ``state`` tells the release as it is from what it was or will be."""
 
-    def __init__(self, release: int, shard: EdgeShard, spec: IndexSpec, count: int, folder: Path) -> None:
+    def __init__(self, release: int, shard: EdgeShard, spec: IndexSpec, count: int, state: str) -> None:
         self.release = release
-        self.folder = folder
+        self.state = state
         self._shard: EdgeShard | None = shard
         self._spec = spec
         self._count = count

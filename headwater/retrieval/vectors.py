@@ -110,7 +110,7 @@ class QueryVectors:
     def _pass(self, own: _Asked) -> None:
         """Compute the own query with all that wait, then hand the model to one of those that came meanwhile.
 
-        Those that search in one release are left to one of them, so that no release waits for another.
+        Those that search in one release are left to one of them, so that each release is searched by a thread of its own.
         """
         with self._lock:
             mates = [one for one in self._waiting if one.embedder is own.embedder][: _TOGETHER - 1]
@@ -161,8 +161,9 @@ def _find(asked: _Asked) -> None:
         found = asked.searcher.search_many([_request(one) for one in asked.searches])
         for one, hits in zip(asked.searches, found, strict=True):
             one.hits = hits
-    except Exception:  # whose request it was, and what it said, is nobody else's business
-        return
+    except Exception as error:  # whose request it was, and what it said, is nobody else's business
+        if len(asked.searches) == 1:
+            asked.error = error
     finally:
         for one in asked.searches:
             one.woken.set()
