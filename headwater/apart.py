@@ -15,6 +15,9 @@ from headwater.pool import WorkerFailure, WorkerPool
 _TRIES = 2
 """A process that was killed is started anew once per call."""
 
+ELSEWHERE = "in another process: "
+"""Begins the note of an error that says where it was raised: a type and a place in the code, nothing of the data."""
+
 _serving = threading.Event()
 
 
@@ -56,9 +59,14 @@ class Apart:
                 if found.kind != "crashed":
                     break
         if found.error is not None:
-            found.error.add_note(found.message)
+            found.error.add_note(ELSEWHERE + found.message)
             raise found.error
         raise Ended(found.message)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process, or a call that has one."""
+        return self._pool.holds_workers or self._lock.locked()
 
     def close(self) -> None:
         """End the process; the next call starts another."""

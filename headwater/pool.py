@@ -119,6 +119,11 @@ class WorkerPool:
         ready = _take_spare(self._setup) if spare else None
         self._idle: list[_Worker] = [ready] if ready is not None else []
 
+    @property
+    def holds_workers(self) -> bool:
+        """Whether a worker waits for a batch and is alive."""
+        return any(worker.alive for worker in self._idle)
+
     def __enter__(self) -> WorkerPool:
         return self
 

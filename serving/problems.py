@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from headwater.apart import ELSEWHERE
 from headwater.errors import FilterError, HeadwaterError, NotFoundError
 from serving.models import FieldProblem, Problem
 from serving.places import TooManyAnswers
@@ -129,6 +130,7 @@ def unexpected(error: Exception, request_id: str) -> JSONResponse:
 def _log(error: Exception, request_id: str) -> None:
     # Where it happened, not the message: a message may quote what was being processed.
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    frames += getattr(error, "__notes__", [])  # the place in another process
+    # Other notes may quote what was being processed, too.
+    frames += [note for note in getattr(error, "__notes__", []) if note.startswith(ELSEWHERE)]
     fields = {"request_id": request_id, "error": type(error).__name__, "frames": frames[-12:]}
     LOG.error("request failed", extra={"fields": fields})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -10,11 +11,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from headwater.apart import ELSEWHERE
+from headwater.corpus import open_corpus
 from headwater.errors import NotFoundError, ReleaseError, StaleReleaseError
 from headwater.index import apart
 from headwater.index.apart import PROCESS, SearcherApart
 from headwater.index.edge import EdgeEngine
+from headwater.pipeline import Pipeline
 from headwater.pool import WorkerPool
+from serving.problems import unexpected
+from tests.live_corpus import make_project
 from tests.release_engines import build, chunk_id, dense_request, numbers
 
 
@@ -30,6 +36,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeEngi
 def kill() -> int:
     (worker,) = PROCESS._pool._idle
     os.kill(worker._process.pid, signal.SIGKILL)
+    worker._process.wait()
     return int(worker._process.pid)
 
 
@@ -90,7 +97,14 @@ def test_a_search_that_was_on_its_way_when_its_searcher_was_closed_opens_nothing
         PROCESS.call("count", late, (), {})
 
 
-def test_closing_needs_no_process(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_starts_no_process(engine: EdgeEngine) -> None:
+    searcher = engine.open(1)
+    kill()
+    searcher.close()
+    assert not PROCESS.running
+
+
+def test_closing_is_no_error_when_the_process_ends_at_it(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     searcher = engine.open(1)
     with WorkerPool(f"{__name__}:die", workers=1) as pool, monkeypatch.context() as patched:
         patched.setattr(PROCESS, "_pool", pool)
@@ -101,7 +115,35 @@ def test_an_error_says_where_it_was(engine: EdgeEngine) -> None:
     searcher = engine.open(1)
     with pytest.raises(AttributeError) as raised:
         searcher.search("no request")  # type: ignore[arg-type]
-    assert any(".py:" in note for note in raised.value.__notes__)
+    (note,) = raised.value.__notes__
+    assert note.startswith(f"{ELSEWHERE}AttributeError at ") and ".py:" in note
+
+
+def test_the_log_has_the_place_and_no_other_note(caplog: pytest.LogCaptureFixture) -> None:
+    error = ValueError("of a document")
+    error.add_note("a secret line of a document")
+    error.add_note(f"{ELSEWHERE}ValueError at edge.py:7 (open)")
+    unexpected(error, "request-1")
+    (record,) = caplog.records
+    said = json.dumps(record.__dict__, default=str)
+    assert "edge.py:7" in said and "of a document" not in said
+
+
+def test_a_search_finds_its_way_when_the_process_dies_after_a_redaction_that_nobody_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HEADWATER_PROJECT", "HEADWATER_HOME", "HEADWATER_LEDGER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    file = make_project(tmp_path)
+    with open_corpus(file) as corpus:
+        Pipeline(corpus, workers=1).run()
+    monkeypatch.setattr("headwater.index.edge.works_apart", lambda: True)
+    with open_corpus(file) as corpus:
+        (first, *_) = corpus.search("How long is the notice period?", 1)
+        corpus.engine.redact(first.release, forget=[first.doc_id])
+        kill()
+        found = corpus.search("How long is the notice period?", 3)
+    assert found and first.doc_id not in {passage.doc_id for passage in found}
 
 
 def test_a_dropped_release_is_read_to_the_end_and_no_longer(engine: EdgeEngine) -> None:

@@ -71,8 +71,9 @@ class SearcherApart:
         """Release all resources; a search that another thread asks for meanwhile may fail with ReleaseError."""
         if not self._closed:
             self._closed = True
-            with suppress(Ended, HeadwaterError, OSError):  # no process: nothing is open
-                PROCESS.call(_CLOSE, self._opened, (), {})
+            with suppress(Ended, HeadwaterError, OSError):  # it has just ended: nothing is open
+                if PROCESS.running:
+                    PROCESS.call(_CLOSE, self._opened, (), {})
 
     def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
         if self._closed:

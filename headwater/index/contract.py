@@ -8,7 +8,8 @@ A release is one immutable, numbered state of a corpus's index. An engine promis
    staging one, and redacting, undo what a process that was killed left half-built.
 4. ``open(r)`` gives a searcher that sees exactly release ``r`` until closed, whatever is staged and sealed beside it.
    When ``r`` is dropped or redacted meanwhile, it goes on as before (embedded), or raises ReleaseError and has to be
-   opened again (server, where forgetting a document may do that to every release; a service whose searching process died). It never sees anything else.
+   opened again (server, where forgetting a document may do that to every release; a service whose searching process
+   died). It never sees anything else.
 5. ``drop(r)`` removes a sealed or half-built release; unknown numbers are no error.
 6. ``redact(r, ...)`` is the one exception to immutability, for what must not wait for a new release: it forgets
    documents, and narrows who may read documents, in release ``r`` alone. It is atomic for searchers opened
