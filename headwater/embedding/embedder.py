@@ -65,7 +65,7 @@ _PROBES = (
 """The last is as long as a row: a model that sees part of a text only (a sliding window) would see all of it."""
 
 _SAME = 0.9999
-"""Cosine of packed and padded queries: both are of the same arithmetic, in another order (the bundled model in bfloat16:
+"""Cosine of what both of two ways make of a probe: both are of the same arithmetic, in another order (the bundled model in bfloat16:
 .9999998; models of random weights that lost their sliding window .9996 and less)."""
 
 _PEAK_SECONDS = 5.0
@@ -106,6 +106,7 @@ class Embedder:
         self._model.eval()
         self.dimensions = len(self._model.encode("", show_progress_bar=False))
         store_weights(self._model, self.number_format)
+        self._flops_per_token, self._flops_per_pair = _arithmetic(self._model)
         self._lanes = make_lanes(self._model, self.devices)
         self.tokens_per_batch = tokens_per_batch or (
             CPU_TOKENS_PER_BATCH if self.device == "cpu" else GPU_TOKENS_PER_BATCH
@@ -114,9 +115,10 @@ class Embedder:
         prompts, tokenizer = model_prompts(model), load_tokenizer(model)
         self._documents = Inputs(self._model, tokenizer, prompts.document, "document", self.max_tokens)
         self._queries = Inputs(self._model, tokenizer, prompts.query, "query", self.max_tokens)
-        self._flops_per_token, self._flops_per_pair = _arithmetic(self._model)
         self._packing = threading.Lock()
         self._probed = False
+        if self.devices == ["cpu"]:
+            self._prepack()
 
     def encode_documents(self, texts: Sequence[str], ids: Sequence[TokenIds] | None = None) -> npt.NDArray[np.float32]:
         """Return float32 vectors of unit length, shape (n, dimensions), in input order; the document prompt is applied.
@@ -229,18 +231,32 @@ class Embedder:
 
     def _packs_from(self) -> int | None:
         """Return the position of a packed text's first token; None where packed queries come out otherwise than padded."""
-        tokens = self._queries.tokens(_PROBES)
-
-        def vectors(*, packs: bool) -> npt.NDArray[np.float32]:
-            features, layout = self._queries.features(_PROBES, tokens, packs=packs)
-            return self._forward(self._lanes[0], features, layout, self._queries.task)
-
         for first in self._queries.first_positions(_setting(self._model, "max_position_embeddings")):
             self._queries.packs_from = first
             with suppress(Exception):  # whatever a model says about input of this form: it doesn't take it
-                if float((vectors(packs=True) * vectors(packs=False)).sum(axis=1).min()) > _SAME:
+                if _are_the_same(self._probe(packs=True), self._probe()):
                     return first
         return None
+
+    def _prepack(self) -> None:
+        """Have the weights laid out for the CPU, if the model then says the same."""
+        from headwater.embedding.linear import prepack
+
+        before = self._probe()
+        undo = prepack(self._model)
+        with suppress(Exception):  # it computes with its layers' weights itself
+            if _are_the_same(before, self._probe()):
+                return
+        undo()
+
+    def _probe(self, *, packs: bool = False) -> npt.NDArray[np.float32]:
+        tokens = self._queries.tokens(_PROBES)
+        features, layout = self._queries.features(_PROBES, tokens, packs=packs)
+        return self._forward(self._lanes[0], features, layout, self._queries.task)
+
+
+def _are_the_same(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> bool:
+    return float((ours * theirs).sum(axis=1).min()) > _SAME
 
 
 class _Batches:

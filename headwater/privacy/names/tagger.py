@@ -47,6 +47,7 @@ class Tagger:
         before_torch()
         import torch
 
+        from headwater.embedding.linear import prepack
         from headwater.privacy.names.encoder import NameTagger
 
         weights, frozen = load_weights()
@@ -55,6 +56,7 @@ class Tagger:
         capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
         self._model.to(torch.bfloat16 if fast else torch.float32).eval().requires_grad_(False)
+        prepack(self._model)
 
     def scores(self, words: Words) -> npt.NDArray[np.float32]:
         """Return the logarithms of the labels' probabilities, shape (words, LABELS).
