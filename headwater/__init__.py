@@ -24,6 +24,7 @@ from headwater.errors import (
     SourceError,
     UnsupportedFormat,
 )
+from headwater.memory import before_frames
 from headwater.policies import (
     AccessRule,
     AnswerPolicy,
@@ -54,6 +55,8 @@ from headwater.types import (
     Sentence,
     Turn,
 )
+
+before_frames()
 
 if TYPE_CHECKING:
     from headwater.chunking import chunk

@@ -31,6 +31,7 @@ from headwater.hashing import digest
 from headwater.index.contract import IndexSpec
 from headwater.lake import Table
 from headwater.ledger import Pin, ReleaseState
+from headwater.memory import few_arenas, give_back
 from headwater.policies import CorpusPolicy
 from headwater.privacy import find_names, key_fingerprint
 from headwater.quality import assess
@@ -113,6 +114,7 @@ def _costed(
     def run(self: Pipeline, /, *args: P.args, **kwargs: P.kwargs) -> StageReport:
         with metered() as meter:
             report = stage(self, *args, **kwargs)
+        give_back()
         cost = self._cost(report, meter)
         self._unrecorded.append(cost)
         if not self._together or sum(one.seconds for one in self._unrecorded) > _UNRECORDED_SECONDS:
@@ -139,6 +141,7 @@ class Pipeline:
         confirm_removals: bool = False,
         run: str | None = None,
     ) -> None:
+        few_arenas()
         self.run_id = run or uuid.uuid4().hex
         self._together = False
         self._unrecorded: list[StageCost] = []

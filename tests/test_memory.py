@@ -1,0 +1,104 @@
+"""What a stage freed is not kept by the libraries that it used."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headwater.memory import before_frames
+
+MERGE = """
+import sys, time
+import headwater
+import deltalake
+import pyarrow as pa
+
+SCHEMA = pa.schema({"id": pa.string(), "text": pa.string()})
+
+def resident():
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) // 1024
+
+def rows(count, factor):
+    for start in range(0, count, 1000):
+        numbers = range(start, start + 1000)
+        columns = [[str(one) for one in numbers], [f"{one * factor} " * 60 for one in numbers]]
+        yield pa.record_batch(columns, schema=SCHEMA)
+
+def reader(count, factor):
+    return pa.RecordBatchReader.from_batches(SCHEMA, rows(count, factor))
+
+folder = sys.argv[1]
+deltalake.write_deltalake(folder, reader(300_000, 7919))
+time.sleep(1)
+before = resident()
+merge = deltalake.DeltaTable(folder).merge(reader(20_000, 104729), "t.id = s.id", source_alias="s", target_alias="t")
+merge.when_matched_update_all().execute()
+del merge
+deadline = time.monotonic() + 0.8
+kept = resident() - before
+while time.monotonic() < deadline:
+    time.sleep(0.1)
+    kept = min(kept, resident() - before)
+print(kept)
+"""
+
+ARENAS = """
+import ctypes, sys, threading
+from headwater.memory import few_arenas
+
+few_arenas()
+barrier = threading.Barrier(16)
+
+def work():
+    block = bytearray(60_000)
+    barrier.wait()
+
+threads = [threading.Thread(target=work) for _ in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+with open(sys.argv[1]) as told:
+    print(told.read().count("<heap nr="))
+"""
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+def run(code: str, *arguments: str) -> int:
+    environment = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@linux
+def test_what_a_merge_held_goes_back_to_the_system(tmp_path: Path) -> None:
+    assert run(MERGE, str(tmp_path / "table")) < 30  # MiB; 60 to 140 without
+
+
+@linux
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_threads_share_two_arenas(tmp_path: Path) -> None:
+    assert run(ARENAS, str(tmp_path / "told.xml")) <= 2
+
+
+def test_a_setting_of_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_RJEM_MALLOC_CONF", "dirty_decay_ms:5000")
+    before_frames()
+    assert os.environ["_RJEM_MALLOC_CONF"] == "dirty_decay_ms:5000"
+    monkeypatch.delenv("_RJEM_MALLOC_CONF")
+    before_frames()
+    assert "background_thread:true" in os.environ["_RJEM_MALLOC_CONF"]
