@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,6 +164,39 @@ def test_a_searcher_that_is_open_goes_on_while_its_release_is_redacted(tmp_path:
     searcher.close()
     assert held(engine, 1) == wanted(numbers(20))
     assert trace(tmp_path / "1", SECRET["doc_id"]) == []
+
+
+def test_payloads_are_read_once_and_forgotten_with_the_searcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.index.edge_search._REMEMBERED", 8)
+    engine = EdgeEngine(tmp_path)
+    build(engine, 1, numbers(40))
+    searcher = engine.open_here(1)
+    asked: list[list[str]] = []
+    call = searcher._call
+
+    def counted(method: str, *arguments: Any) -> Any:
+        if method == "retrieve":
+            asked.append(arguments[0])
+        return call(method, *arguments)
+
+    monkeypatch.setattr(searcher, "_call", counted)
+    first = searcher.search(dense_request(3, limit=5))
+    assert searcher.search(dense_request(3, limit=5)) == first and len(asked) == 1
+    names = [hit.chunk_id for hit in first]
+    others = [chunk_id(number) for number in range(40) if chunk_id(number) not in names]
+    assert [hit.chunk_id for hit in searcher.retrieve([*names[:2], others[0]])] == [*names[:2], others[0]]
+    assert asked[1:] == [[others[0]]]
+    vectors = searcher.retrieve(names, with_vectors=True)
+    assert all(len(hit.payload["vector"]) == SPEC.dimensions for hit in vectors)
+    assert all("vector" not in hit.payload for hit in searcher.retrieve(names))
+    searcher.retrieve(others)
+    assert len(searcher._known) == 8
+    searcher.close()
+    assert not searcher._known
+    with pytest.raises(ReleaseError, match="closed"):
+        searcher.retrieve([])
 
 
 def test_forgetting_removes_what_a_killed_run_left_half_built(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -33,6 +35,10 @@ _ALTERNATIVES = 8
 """Up to so many values of a search's only condition are asked for one by one. For a list the engine collects all points that
 have any of them and sorts out those met twice: with readers ["*"] on 19,000 points that took as long as the search itself."""
 
+_REMEMBERED = 16_384
+"""Payloads kept, which are 40 MB at 200 words each: a sealed release's don't change, and the engine converts all of a payload
+each time that it is asked."""
+
 
 class EdgeSearcher:
     """Implements :class:`headwater.index.contract.Searcher`; ``state`` tells the release as it is from what it was or will be."""
@@ -43,6 +49,8 @@ class EdgeSearcher:
         self._shard: EdgeShard | None = shard
         self._spec = spec
         self._count = count
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def search(self, request: SearchRequest) -> list[Hit]:
         """Return at most ``request.limit`` hits, best first; equal scores are ordered by chunk id.
@@ -89,6 +97,8 @@ class EdgeSearcher:
     def close(self) -> None:
         """Release all resources; a search that another thread has in flight may fail with ReleaseError."""
         shard, self._shard = self._shard, None
+        with self._lock:
+            self._known.clear()
         if shard is not None:
             shard.close()
 
@@ -148,17 +158,30 @@ class EdgeSearcher:
         ]
 
     def _payloads(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, dict[str, Any]]:
-        if not ids:
-            return {}
-        records = self._call("retrieve", list(ids), True, [DENSE] if with_vectors else False)
-        result = {}
-        for record in records:
-            chunk_id, stored = str(record.id), record.payload  # the engine converts all of it each time it is asked
+        """Return the payloads of the points that exist among ``ids``; not to be changed."""
+        found: dict[str, dict[str, Any]] = {}
+        if not with_vectors:
+            with self._lock:
+                for chunk_id in ids:
+                    if chunk_id in self._known:
+                        self._known.move_to_end(chunk_id)
+                        found[chunk_id] = self._known[chunk_id]
+        missing = [chunk_id for chunk_id in ids if chunk_id not in found]
+        if not missing and self._shard is not None:
+            return found
+        read: dict[str, dict[str, Any]] = {}
+        for record in self._call("retrieve", missing, True, [DENSE] if with_vectors else False):
+            chunk_id, stored = str(record.id), record.payload
             payload = {"chunk_id": chunk_id, **{name: stored.get(name) for name in PAYLOAD}}
             if with_vectors:
                 payload["vector"] = np.asarray(record.vector[DENSE], dtype=np.float32)
-            result[chunk_id] = payload
-        return result
+            read[chunk_id] = payload
+        if not with_vectors:
+            with self._lock:
+                self._known.update(read)
+                while len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+        return found | read
 
     def _call(self, method: str, *arguments: Any) -> Any:
         shard = self._shard
