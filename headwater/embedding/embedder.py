@@ -117,7 +117,7 @@ class Embedder:
         self._queries = Inputs(self._model, tokenizer, prompts.query, "query", self.max_tokens)
         self._packing = threading.Lock()
         self._probed = False
-        if self.devices == ["cpu"]:
+        if self.devices == ["cpu"] and self.number_format == "bfloat16":
             self._prepack()
 
     def encode_documents(self, texts: Sequence[str], ids: Sequence[TokenIds] | None = None) -> npt.NDArray[np.float32]:
@@ -234,7 +234,7 @@ class Embedder:
         for first in self._queries.first_positions(_setting(self._model, "max_position_embeddings")):
             self._queries.packs_from = first
             with suppress(Exception):  # whatever a model says about input of this form: it doesn't take it
-                if _are_the_same(self._probe(packs=True), self._probe()):
+                if _are_the_same(self._probe(_PROBES, packs=True), self._probe(_PROBES)):
                     return first
         return None
 
@@ -242,16 +242,16 @@ class Embedder:
         """Have the weights laid out for the CPU, if the model then says the same."""
         from headwater.embedding.linear import prepack
 
-        before = self._probe()
+        before = self._probe(_PROBES[:2])
         undo = prepack(self._model)
         with suppress(Exception):  # it computes with its layers' weights itself
-            if _are_the_same(before, self._probe()):
+            if _are_the_same(before, self._probe(_PROBES[:2])):
                 return
         undo()
 
-    def _probe(self, *, packs: bool = False) -> npt.NDArray[np.float32]:
-        tokens = self._queries.tokens(_PROBES)
-        features, layout = self._queries.features(_PROBES, tokens, packs=packs)
+    def _probe(self, texts: Sequence[str], *, packs: bool = False) -> npt.NDArray[np.float32]:
+        tokens = self._queries.tokens(texts)
+        features, layout = self._queries.features(texts, tokens, packs=packs)
         return self._forward(self._lanes[0], features, layout, self._queries.task)
 
 
