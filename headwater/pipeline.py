@@ -129,7 +129,8 @@ class Pipeline:
 
     ``workers`` is the number of processes for CPU-heavy stages; default: the usable cores, at most eight.
     ``confirm_removals`` is a person's word that many objects are meant to be gone. ``run`` is the id under which the
-    ledger keeps what the stages cost, for a caller that has one; stages of several pipelines may share it.
+    ledger keeps what the stages cost, for a caller that has one; stages of several pipelines may share it. Making one
+    settles how the process' allocator works from then on (:func:`headwater.memory.few_arenas`).
     """
 
     def __init__(

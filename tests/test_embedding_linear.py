@@ -52,6 +52,17 @@ def test_only_bfloat16_layers_of_torchs_own_class_are_exchanged_and_come_back() 
     assert list(model) == before
 
 
+@needs_kernels
+def test_a_layer_of_two_names_is_exchanged_under_both_and_one_that_is_listened_to_stays() -> None:
+    model = nn.Module()
+    model.one = model.other = nn.Linear(4, 4).bfloat16()
+    model.watched = nn.Linear(4, 4).bfloat16()
+    model.watched.register_forward_hook(lambda *_: None)
+    prepack(model)
+    assert isinstance(model.one, PrepackedLinear) and model.other is model.one
+    assert type(model.watched) is nn.Linear
+
+
 def test_nothing_is_exchanged_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise RuntimeError("mkldnn: no bfloat16 on this CPU")

@@ -23,6 +23,7 @@ from headwater.retrieval.diversity import diversify
 from headwater.retrieval.learning import Golden, Sample, learn_weights
 from headwater.retrieval.passages import collapse, merge, singles
 from headwater.retrieval.queries import Source, known_items
+from headwater.retrieval.search import _passage
 from headwater.retrieval.vectors import Found, QueryVectors
 from headwater.retrieval.weights import DEFAULT_WEIGHT, SETTING, Weights, weight_for
 
@@ -89,6 +90,14 @@ def hit(start: int, end: int, score: float, lead: str | None, **fields: Any) -> 
         **fields,
     }
     return Hit(f"{payload['doc_id']}-{start}", score, payload)
+
+
+def test_a_passage_may_be_changed_and_the_searchers_payload_stays() -> None:
+    found = hit(0, 10, 0.9, None, revision="r", key="a.md", meta={"status": "valid"})
+    (group,) = singles([found])
+    passage = _passage(group, 1, ())
+    passage.meta["status"] = "changed"  # type: ignore[index]
+    assert found.payload["meta"] == {"status": "valid"}
 
 
 def parts() -> list[Hit]:

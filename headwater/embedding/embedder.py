@@ -65,8 +65,8 @@ _PROBES = (
 """The last is as long as a row: a model that sees part of a text only (a sliding window) would see all of it."""
 
 _SAME = 0.9999
-"""Cosine of what both of two ways make of a probe: both are of the same arithmetic, in another order (the bundled model in bfloat16:
-.9999998; models of random weights that lost their sliding window .9996 and less)."""
+"""Cosine of what both of two ways make of a probe: both are of the same arithmetic, in another order (the bundled model in
+bfloat16: .9999998; models of random weights that lost their sliding window .9996 and less)."""
 
 _PEAK_SECONDS = 5.0
 """Less work than this is not held against the device's peak: start-up would count for too much of it."""
@@ -234,25 +234,30 @@ class Embedder:
         for first in self._queries.first_positions(_setting(self._model, "max_position_embeddings")):
             self._queries.packs_from = first
             with suppress(Exception):  # whatever a model says about input of this form: it doesn't take it
-                if _are_the_same(self._probe(_PROBES, packs=True), self._probe(_PROBES)):
+                if _are_the_same(self._probe(self._queries, packs=True), self._probe(self._queries)):
                     return first
         return None
 
     def _prepack(self) -> None:
-        """Have the weights laid out for the CPU, if the model then says the same."""
+        """Have the weights laid out for the CPU, if queries and documents then come out the same."""
         from headwater.embedding.linear import prepack
 
-        before = self._probe(_PROBES[:2])
-        undo = prepack(self._model)
-        with suppress(Exception):  # it computes with its layers' weights itself
-            if _are_the_same(before, self._probe(_PROBES[:2])):
-                return
-        undo()
+        def vectors() -> npt.NDArray[np.float32]:
+            return np.concatenate([self._probe(inputs, _PROBES[:2]) for inputs in (self._queries, self._documents)])
 
-    def _probe(self, texts: Sequence[str], *, packs: bool = False) -> npt.NDArray[np.float32]:
-        tokens = self._queries.tokens(texts)
-        features, layout = self._queries.features(texts, tokens, packs=packs)
-        return self._forward(self._lanes[0], features, layout, self._queries.task)
+        undo = None
+        with suppress(Exception):  # a model that computes with its layers' weights itself
+            before = vectors()
+            undo = prepack(self._model)
+            if _are_the_same(before, vectors()):
+                return
+        if undo is not None:
+            undo()
+
+    def _probe(self, inputs: Inputs, texts: Sequence[str] = _PROBES, *, packs: bool = False) -> npt.NDArray[np.float32]:
+        tokens = inputs.tokens(texts)
+        features, layout = inputs.features(texts, tokens, packs=packs)
+        return self._forward(self._lanes[0], features, layout, inputs.task)
 
 
 def _are_the_same(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> bool:

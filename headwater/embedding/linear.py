@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 class PrepackedLinear(nn.Module):
     """Computes what ``linear`` does, whose weights are bfloat16, in bfloat16.
 
-    ``weight`` has the shape and format of the weights, which some models ask for, and no values. Raises RuntimeError, or
+    ``weight`` has the shape and format of the weights, which some models ask for, and no values. The weights can't be
+    saved, copied or sent from here. Raises RuntimeError, or
     AttributeError, where this torch or this CPU has no such kernels.
     """
 
@@ -35,6 +36,16 @@ class PrepackedLinear(nn.Module):
         return found
 
 
+def _can_be_prepacked(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
+    """Return whether a layer is of torch's own class, whose use of its weights is known, and nobody listens to it."""
+    return (
+        type(layer) is nn.Linear
+        and layer.weight.dtype == torch.bfloat16
+        and layer.weight.device.type == "cpu"
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+    )
+
+
 def prepack(model: nn.Module) -> Callable[[], None]:
     """Exchange the linear layers of ``model`` that are bfloat16 on the CPU for prepacked ones; return what undoes it.
 
@@ -44,9 +55,8 @@ def prepack(model: nn.Module) -> Callable[[], None]:
     places = [
         (parent, name, child)
         for parent in model.modules()
-        for name, child in parent.named_children()
-        # No other class: what a layer of a library's own does with its weights is not for us to say.
-        if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16 and child.weight.device.type == "cpu"
+        for name, child in parent._modules.items()  # named_children leaves out a child's second name
+        if _can_be_prepacked(child)
     ]
     exchanged: list[tuple[nn.Module, str, Any]] = []
     with suppress(RuntimeError, AttributeError):

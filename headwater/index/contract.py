@@ -138,7 +138,7 @@ class Hit:
     ``found`` maps ``dense`` and ``sparse`` to (rank from 1, score), for the retrievers that have it among their best.
 
     The payload has the columns of :data:`POINT_SCHEMA` less the vectors; ``meta`` is a mapping; a field that the point
-    lacks, or that the release was made without, is None.
+    lacks, or that the release was made without, is None. It may be the searcher's own, and is not to be changed.
     """
 
     chunk_id: str

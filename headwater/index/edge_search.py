@@ -35,9 +35,9 @@ _ALTERNATIVES = 8
 """Up to so many values of a search's only condition are asked for one by one. For a list the engine collects all points that
 have any of them and sorts out those met twice: with readers ["*"] on 19,000 points that took as long as the search itself."""
 
-_REMEMBERED = 16_384
-"""Payloads kept, which are 40 MB at 200 words each: a sealed release's don't change, and the engine converts all of a payload
-each time that it is asked."""
+_REMEMBERED = 8192
+"""Payloads that an open release keeps, 30 to 65 MB at 200 words each: a sealed release's don't change, and the engine converts
+all of a payload each time that it is asked."""
 
 
 class EdgeSearcher:
@@ -178,7 +178,8 @@ class EdgeSearcher:
             read[chunk_id] = payload
         if not with_vectors:
             with self._lock:
-                self._known.update(read)
+                if self._shard is not None:
+                    self._known.update(read)
                 while len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
         return found | read

@@ -221,7 +221,7 @@ def _passage(group: Group, release: int, stands_for: tuple[Duplicate, ...]) -> P
         modified=payload.get("modified"),
         authors=tuple(payload.get("authors") or ()),
         keywords=tuple(payload.get("keywords") or ()),
-        meta=payload.get("meta") or {},
+        meta=dict(payload.get("meta") or {}),  # the searcher keeps its own
         duplicates=tuple(sorted(alike, key=lambda other: (-other.similarity, other.key))),
         chunks=tuple(hit.chunk_id for hit in group.hits),
     )
