@@ -21,10 +21,14 @@ from headwater.errors import HeadwaterError, LakeError
 from headwater.lake_folder import TABLE_LOG, LakeFolder, LocalFolder, lake_folder
 
 if TYPE_CHECKING:
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 _SCAN_ROWS = 1024
 """Rows read at a time; documents are large, so this bounds memory."""
+
+GROUP_ROWS = 4096
+"""Rows of a row group: Arrow decodes a group's columns whole, however few rows are asked for at a time, and a million rows, which
+is the default, are all of a file. Reading 17,680 documents of 7,000 characters took 820 MiB, and takes 250."""
 
 _READ_BYTES = 4 * 2**20
 """Read of a column at a time: in a bucket one request."""
@@ -172,6 +176,7 @@ class Table:
                 schema_mode="overwrite",
                 configuration=CONFIGURATION,
                 commit_properties=properties,
+                writer_properties=_small_groups(),
                 storage_options=self.folder.options(),
             )
 
@@ -191,6 +196,7 @@ class Table:
                     target_alias="t",
                     streamed_exec=False,
                     commit_properties=_properties(note),
+                    writer_properties=_small_groups(),
                 )
                 .when_matched_delete(predicate=f"s.`{DELETE}`")
                 .when_matched_update(columns)
@@ -317,6 +323,12 @@ def _present(folder: LakeFolder, names: Sequence[str]) -> int:
 def _said(error: Exception) -> str:
     """Return what an error says; of one that S3 gave, what it means and what to do."""
     return aws.explain(error) or str(error)
+
+
+def _small_groups() -> WriterProperties:
+    from deltalake import WriterProperties
+
+    return WriterProperties(max_row_group_size=GROUP_ROWS)
 
 
 def _properties(note: str | None) -> CommitProperties | None:

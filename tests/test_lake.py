@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
 from headwater.driver import CORE, change_batches
-from headwater.lake import Table, open_table
+from headwater.lake import GROUP_ROWS, Table, open_table
 from headwater.lake_folder import LakeFolder
 
 SCHEMA = pa.schema([*CORE, ("text", pa.string())])
@@ -48,6 +49,19 @@ def test_a_table_never_forgets_a_version_by_age(table: Table) -> None:
     table.replace(rows("two"))
     configuration = DeltaTable(str(table.path)).metadata().configuration
     assert configuration["delta.logRetentionDuration"] == "interval 36500 days"
+
+
+def test_row_groups_are_small_however_a_table_is_written(table: Table) -> None:
+    count = 2 * GROUP_ROWS + 5
+
+    def groups() -> list[int]:
+        files = [pq.read_metadata(path) for path in table.path.glob("*.parquet")]
+        return [file.row_group(place).num_rows for file in files for place in range(file.num_row_groups)]
+
+    table.replace(rows(*["one"] * count))
+    assert sum(groups()) == count and max(groups()) == GROUP_ROWS
+    change(table, *["two"] * count)
+    assert max(groups()) == GROUP_ROWS and texts(table) == ["two"] * count
 
 
 def test_pinned_versions_stay_readable_and_other_files_go(table: Table) -> None:
