@@ -328,7 +328,7 @@ def _said(error: Exception) -> str:
 def _small_groups() -> WriterProperties:
     from deltalake import WriterProperties
 
-    return WriterProperties(max_row_group_size=GROUP_ROWS)
+    return WriterProperties(max_row_group_size=GROUP_ROWS, compression="SNAPPY")  # which is the default of none at all
 
 
 def _properties(note: str | None) -> CommitProperties | None:

@@ -699,6 +699,17 @@ def test_every_kept_version_has_its_rows_less_the_documents(
     assert versions_of(after.path)[:-1] == wanted
 
 
+def test_files_without_compression_are_rewritten_so(tmp_path: Path) -> None:
+    table = Table(tmp_path / "texts", SCHEMA)
+    table.replace(rows({"a": "x", "b": "y"}))
+    (written,) = table.path.glob("*.parquet")
+    pq.write_table(pq.ParquetFile(written).read(), written, compression="NONE")
+    assert rewrite(table, ["a"], [0], tmp_path / "new") == {0: 0}
+    (file,) = (tmp_path / "new").glob("*.parquet")
+    assert pq.read_metadata(file).row_group(0).column(0).compression == "UNCOMPRESSED"
+    assert versions_of(tmp_path / "new") == [less(versions_of(table.path)[0], "a")]
+
+
 def test_a_changed_schema_is_kept_in_each_version(tmp_path: Path) -> None:
     Table(tmp_path / "texts", CORE).replace([batch.select(CORE.names) for batch in rows({"a": "u", "b": "v"})])
     table = Table(tmp_path / "texts", SCHEMA)

@@ -56,6 +56,7 @@ def test_row_groups_are_small_however_a_table_is_written(table: Table) -> None:
 
     def groups() -> list[int]:
         files = [pq.read_metadata(path) for path in table.path.glob("*.parquet")]
+        assert {file.row_group(0).column(0).compression for file in files} == {"SNAPPY"}
         return [file.row_group(place).num_rows for file in files for place in range(file.num_row_groups)]
 
     table.replace(rows(*["one"] * count))

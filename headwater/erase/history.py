@@ -114,6 +114,7 @@ def _without(source: LakeFile, doc_ids: Collection[str], target: Target) -> _Fil
         return _File(source.name, rows, source.stat().st_size if isinstance(source, Path) else source.size)
     # A new name: no reader may take it for the file that it replaces.
     name = f"part-00000-{uuid.uuid4()}-c000.parquet"
+    codec = "NONE" if codec == "UNCOMPRESSED" else codec  # pyarrow writes another word than it reads
     with target.add(name) as sink:
         with pq.ParquetWriter(sink, schema, compression=codec) as writer:
             for batch in arrays.batches(source):
