@@ -16,7 +16,7 @@ from headwater.embedding.linear import PrepackedLinear, prepack
 def prepackable() -> bool:
     try:
         PrepackedLinear(nn.Linear(4, 4, dtype=torch.bfloat16))
-    except (RuntimeError, AttributeError):
+    except (RuntimeError, TypeError, AttributeError):
         return False
     return True
 
@@ -63,11 +63,12 @@ def test_a_layer_of_two_names_is_exchanged_under_both_and_one_that_is_listened_t
     assert type(model.watched) is nn.Linear
 
 
-def test_nothing_is_exchanged_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["__init__", "forward"])
+def test_nothing_is_exchanged_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     def missing(*_: object) -> None:
         raise RuntimeError("mkldnn: no bfloat16 on this CPU")
 
-    monkeypatch.setattr(PrepackedLinear, "__init__", missing)
+    monkeypatch.setattr(PrepackedLinear, method, missing)
     model = nn.Sequential(nn.Linear(4, 4).bfloat16())
     prepack(model)()
     assert type(model[0]) is nn.Linear

@@ -75,10 +75,13 @@ with open(sys.argv[1]) as told:
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
-def run(code: str, *arguments: str) -> int:
-    environment = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
+SETTINGS = ("_RJEM_MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
+
+
+def run(code: str, *arguments: str, **settings: str) -> int:
+    ours = {name: value for name, value in os.environ.items() if name not in SETTINGS} | settings
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *arguments], env=ours, capture_output=True, text=True, check=True
     )
     return int(done.stdout)
 
@@ -117,6 +120,12 @@ def test_nothing_is_set_where_the_allocator_would_not_take_it(
 
 @linux
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
-def test_an_operators_number_of_arenas_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "5")
-    assert 2 < run(ARENAS, str(tmp_path / "told.xml")) <= 5
+@pytest.mark.parametrize("settings", [{"MALLOC_ARENA_MAX": "5"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=5"}])
+def test_an_operators_number_of_arenas_stays(tmp_path: Path, settings: dict[str, str]) -> None:
+    assert 2 < run(ARENAS, str(tmp_path / "told.xml"), **settings) <= 5
+
+
+@linux
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_other_tunables_say_nothing_of_arenas(tmp_path: Path) -> None:
+    assert run(ARENAS, str(tmp_path / "told.xml"), GLIBC_TUNABLES="glibc.malloc.check=0") <= 2

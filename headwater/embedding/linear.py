@@ -18,8 +18,8 @@ class PrepackedLinear(nn.Module):
     """Computes what ``linear`` does, whose weights are bfloat16, in bfloat16.
 
     ``weight`` has the shape and format of the weights, which some models ask for, and no values. The weights can't be
-    saved, copied or sent from here. Raises RuntimeError, or
-    AttributeError, where this torch or this CPU has no such kernels.
+    saved, copied or sent from here. Raises RuntimeError, TypeError or AttributeError where this torch or this CPU has no
+    such kernels, which is found out by using them once.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -29,6 +29,7 @@ class PrepackedLinear(nn.Module):
         self.bias = None if linear.bias is None else linear.bias.detach()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
         self._product = torch.ops.mkldnn._linear_pointwise
+        self(torch.zeros(1, self.in_features, dtype=torch.bfloat16))
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the product, of shape (..., out_features)."""
@@ -59,7 +60,7 @@ def prepack(model: nn.Module) -> Callable[[], None]:
         if _can_be_prepacked(child)
     ]
     exchanged: list[tuple[nn.Module, str, Any]] = []
-    with suppress(RuntimeError, AttributeError):
+    with suppress(RuntimeError, TypeError, AttributeError):
         packed = {id(child): PrepackedLinear(child) for _, _, child in places}
         for parent, name, child in places:
             setattr(parent, name, packed[id(child)])
