@@ -304,7 +304,7 @@ class Corpus:
         """Return at most ``k`` passages for ``query``, best first.
 
         Only passages that ``principal`` may read are searched; None is an anonymous reader, who sees what is
-        readable by everyone. ``filters`` maps a filterable field (doc_id, key, content_type, page, language, date,
+        readable by everyone. ``filters`` maps a filterable field (doc_id, key, title, content_type, page, language, date,
         modified, authors, keywords, meta.<name>) to a value, a list of values, or a range of dates or numbers such as
         ``{"gte": "2024-01", "lt": "2025"}``, with and, or and not, see :mod:`headwater.index.filters`; or it is a string
         such as ``date >= 2024 and not key ^= "drafts/"``, see :mod:`headwater.retrieval.grammar`. ``merge`` joins

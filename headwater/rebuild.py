@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from headwater.audit import audited
 from headwater.embedding import embedder_of_release
 from headwater.errors import ReleaseError
 from headwater.index.contract import IndexSpec
@@ -43,7 +44,7 @@ def rebuild_releases(corpus: Corpus, *, every: bool = False, progress: Progress 
     Up to 50,000 points a release then answers exactly as before; above, its graph is another one of the same points.
     Raises LeaseError while a reindex runs, and ReleaseError for a release whose tables the lake does not have any more.
     """
-    with corpus.writing():
+    with audited(corpus.ledger, "release.rebuild", corpus=corpus.name) as noted, corpus.writing():
         kept = [info for info in corpus.releases() if info.state in KEPT]
         narrow = [info for info in kept if info.readers_version is not None]
         # Killed before a release is narrowed, the next reindex takes away from it what was taken away since.
@@ -54,6 +55,7 @@ def rebuild_releases(corpus: Corpus, *, every: bool = False, progress: Progress 
         rebuilt = build(corpus, kept, live, every=every, progress=progress or NoProgress())
         for info in narrow:
             corpus.ledger.note_redaction(corpus.name, info.number, readers_version=info.readers_version)
+        noted.add(counts={"releases": len(rebuilt.releases), "points": rebuilt.points})
         return rebuilt
 
 

@@ -310,7 +310,7 @@ def collect_garbage(corpus: Corpus) -> Collected:
 
     Files younger than an hour stay, because somebody may be reading them. Raises LeaseError while a reindex runs.
     """
-    with corpus.writing():
+    with audited(corpus.ledger, "release.gc", corpus=corpus.name) as noted, corpus.writing():
         dropped = drop_old(corpus)
         known = {info.number for info in corpus.releases() if info.state in KEPT}
         orphans = [number for number in corpus.engine.releases() if number not in known]
@@ -318,7 +318,9 @@ def collect_garbage(corpus: Corpus) -> Collected:
             corpus.engine.drop(number)
         files = sum(table.vacuum(_pinned(corpus, table)) for table in corpus.tables.all() if table.exists())
         forget_unused_vectors(corpus.project)
-        return Collected(tuple(sorted({*dropped, *orphans})), files, expire_answers(corpus))
+        found = Collected(tuple(sorted({*dropped, *orphans})), files, expire_answers(corpus))
+        noted.add(counts={"releases": len(found.releases), "files": found.files, "answers": found.answers})
+        return found
 
 
 def _pinned(corpus: Corpus, table: Table) -> set[int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from headwater.audit import audited
 from headwater.errors import ConfigError, NotFoundError
 from headwater.receipts import EndState, keys_in_state
 from headwater.source import requeue_objects
@@ -45,7 +46,7 @@ def requeue(corpus: Corpus, keys: Collection[str] | None = None, state: EndState
     if not words:
         raise ConfigError("Say why the objects are to be processed again: their owners read it in the receipt.")
     tables = corpus.tables
-    with corpus.writing():
+    with audited(corpus.ledger, "document.requeue", corpus=corpus.name) as noted, corpus.writing():
         listed = tables.source_objects.read(["key"])["key"]
         wanted = listed if keys is None else pl.Series("key", sorted(set(keys)), pl.String)
         unknown = wanted.filter(~wanted.is_in(listed.implode()))
@@ -58,6 +59,7 @@ def requeue(corpus: Corpus, keys: Collection[str] | None = None, state: EndState
             return 0
         mark = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {words}"
         requeue_objects(tables.source_objects, wanted.to_list(), mark)
+        noted.add(counts={"documents": len(wanted)})
     return len(wanted)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from headwater.audit import audited
 from headwater.errors import ConfigError
 from headwater.index import API_KEY, CA_FILE
 from headwater.index.server import ServerEngine
@@ -24,8 +25,14 @@ PATIENCE_SECONDS = 3600
 
 def take_snapshot(corpus: Corpus) -> Snapshot:
     """Let the server take a snapshot of every release. Raises ConfigError without one, LeaseError while a reindex runs."""
-    with corpus.writing(), _patient(corpus) as engine:
-        return engine.take_snapshot()
+    with (
+        audited(corpus.ledger, "snapshot.take", corpus=corpus.name) as noted,
+        corpus.writing(),
+        _patient(corpus) as engine,
+    ):
+        snapshot = engine.take_snapshot()
+        noted.add(target=snapshot.id, counts={"collections": len(snapshot.files)})
+    return snapshot
 
 
 def list_snapshots(corpus: Corpus) -> list[Snapshot]:
@@ -42,7 +49,11 @@ def restore_snapshot(corpus: Corpus, identity: str) -> Rebuilt:
     builds those that are not back. What was erased since is in no snapshot: an erasure deletes them. Raises NotFoundError
     for a snapshot that isn't there, and what :func:`take_snapshot` does.
     """
-    with corpus.writing(), _patient(corpus) as engine:
+    with (
+        audited(corpus.ledger, "snapshot.restore", corpus=corpus.name, target=identity) as noted,
+        corpus.writing(),
+        _patient(corpus) as engine,
+    ):
         kept = [info for info in corpus.releases() if info.state in KEPT]
         by_number = {info.number: info for info in kept}
 
@@ -60,6 +71,7 @@ def restore_snapshot(corpus: Corpus, identity: str) -> Rebuilt:
             engine.publish(live)
         corpus.ledger.touch(corpus.name)
         corpus.refresh()
+        noted.add(counts={"releases": len(kept), "built": len(rebuilt.releases)})
     return rebuilt
 
 

@@ -461,6 +461,8 @@ def test_a_lost_index_is_built_again_from_the_lake_with_what_was_narrowed_and_er
         with pytest.raises(BackupError, match="headwater rebuild"):
             backup(project, str(project.root / "backup"))
         assert rebuild_releases(corpus).releases == (1, 2)
+        (entry,) = corpus.ledger.audit_entries(corpus=corpus.name, action="release.rebuild")
+        assert entry.counts["releases"] == 2
         assert {number: passages(corpus, number) for number in (1, 2)} == before
         assert {number: corpus.engine.open(number).fingerprints() for number in (1, 2)} == held
         assert rebuild_releases(corpus).releases == ()

@@ -21,16 +21,20 @@ from headwater.embedding import (
     Embedder,
     VectorCache,
     Work,
+    fingerprint_of,
     grid_average_length,
     load_tokenizer,
     locate_model,
     model_fingerprint,
+    open_embedder,
+    prompts_of,
     token_counts,
 )
 from headwater.embedding.embedder import _PROBES
+from headwater.embedding.model import Prompts
 from headwater.errors import ConfigError, EmbeddingError, HeadwaterError
 from headwater.lake import Table
-from headwater.policies import ChunkPolicy, CorpusPolicy
+from headwater.policies import ChunkPolicy, CorpusPolicy, EmbedPolicy
 from headwater.stages.chunks import chunk_rows, chunk_stage
 from headwater.stages.embeddings import embedding_stage
 from headwater.types import ParsedDocument
@@ -163,6 +167,29 @@ def test_a_models_prompts_are_applied(tmp_path: Path) -> None:
         prompted.encode_documents(["it is here"]), plain.encode_documents(["passage: it is here"]), atol=1e-5
     )
     assert prompted.fingerprint != plain.fingerprint
+
+
+def test_a_policys_prompts_go_before_what_a_local_models_files_name(tmp_path: Path) -> None:
+    plain = open_embedder(EmbedPolicy(device="cpu"))
+    policy = EmbedPolicy(device="cpu", document_prompt="passage: ", query_prompt="query: ")
+    prompted = open_embedder(policy)
+    np.testing.assert_allclose(
+        prompted.encode_queries(["where is it"]), plain.encode_queries(["query: where is it"]), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        prompted.encode_documents(["it is here"]), plain.encode_documents(["passage: it is here"]), atol=1e-5
+    )
+    assert prompts_of(policy) == Prompts("passage: ", "query: ")
+    assert prompted.fingerprint == fingerprint_of(policy) != plain.fingerprint == model_fingerprint()
+
+    copy = tmp_path / "prompted"
+    shutil.copytree(locate_model(None), copy)
+    (copy / "config_sentence_transformers.json").write_text('{"prompts": {"query": "question: ", "passage": "text: "}}')
+    own = EmbedPolicy(model=str(copy))
+    assert prompts_of(own) == Prompts("text: ", "question: ")
+    assert prompts_of(own.model_copy(update={"query_prompt": "ask: "})) == Prompts("text: ", "ask: ")
+    same = own.model_copy(update={"query_prompt": "question: "})
+    assert fingerprint_of(own) == fingerprint_of(same) == model_fingerprint(str(copy))
 
 
 def test_token_ids_from_chunking_give_the_same_vectors_as_the_text(embedder: Embedder) -> None:

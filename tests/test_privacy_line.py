@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from headwater.cli.app import app
 from headwater.corpus import Corpus, open_corpus
 from headwater.erase import erase
-from headwater.errors import ConfigError, NotFoundError
+from headwater.errors import ConfigError, HeadwaterError, NotFoundError
 from headwater.pipeline import Pipeline
 from headwater.policies import PrivacyPolicy, PrivacyRecognizer
 from headwater.privacy.revealing import reveal_document, reveal_token
@@ -123,6 +123,16 @@ def test_a_token_is_revealed_for_a_reason_and_the_ledger_keeps_who_and_why_never
     assert len(corpus.ledger.reveals(corpus.name)) == 2
 
 
+def test_every_attempt_to_reveal_is_in_the_audit_log(corpus: Corpus) -> None:
+    (opened,) = reveal_document(corpus, "letter.md", reason="Asked by the owner.", who="keeper")
+    with pytest.raises(HeadwaterError):
+        reveal_token(corpus, opened.token[:-6] + "AAAAA>", reason="Guessing.", who="guesser")
+    guess, done = corpus.ledger.audit_entries(corpus=corpus.name, action="document.reveal")
+    assert (done.who, done.outcome, done.target) == ("keeper", "ok", row(corpus, "letter.md")["doc_id"])
+    assert done.counts == {"values": 1, "documents": 1}
+    assert (guess.who, guess.outcome, guess.counts) == ("guesser", "refused", {})
+
+
 def test_what_only_looks_like_a_token_keeps_no_document_shut_and_a_heading_counts_as_its_document(
     corpus: Corpus,
 ) -> None:
@@ -146,6 +156,10 @@ def test_the_command_reveals_and_refuses(corpus: Corpus, monkeypatch: pytest.Mon
     token = json.loads(done.output)[0]["token"]
     assert run(app, ["reveal", "letters", token]).exit_code != 0
     assert run(app, ["reveal", "letters", "--reason", "A test."]).exit_code != 0
+    listed = run(app, ["reveal", "letters", "--list"])
+    assert listed.exit_code == 0 and "IBAN_CODE 1" in listed.stdout and "A test." in listed.stdout
+    assert "GB82" not in listed.stdout
+    assert run(app, ["reveal", "letters", "--list", "--reason", "A test."]).exit_code != 0
     monkeypatch.delenv("HEADWATER_PRIVACY_KEY")
     refused = run(app, ["reveal", "letters", token, "--reason", "A test."])
     assert refused.exit_code == 1 and "GB82" not in refused.output

@@ -120,6 +120,8 @@ def test_garbage_goes_and_what_is_kept_stays_readable(root: Path) -> None:
         orphan.mkdir()
         (orphan / "release.json").write_text('{"dimensions": 384, "fingerprint": "x", "count": 0}')
         assert collect_garbage(corpus).releases == (17,)
+        (entry,) = corpus.ledger.audit_entries(corpus=corpus.name, action="release.gc")
+        assert entry.counts["releases"] == 1
         assert results(corpus, 3) == before
         doc_id = before[0][0].doc_id
         assert corpus.document(doc_id, release=3).text

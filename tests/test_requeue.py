@@ -34,6 +34,8 @@ def test_a_requeued_object_goes_through_every_stage_again(corpus: Corpus) -> Non
     assert not any(first[stage] for stage in ("parsed_documents", "quality_documents", "chunks", "embeddings"))
     live = corpus.live()
     assert requeue(corpus, ["gauge.md"], reason="The parser was mended.") == 1
+    (entry,) = corpus.ledger.audit_entries(corpus=corpus.name, action="document.requeue")
+    assert (entry.outcome, entry.counts) == ("ok", {"documents": 1})
     (waiting,) = corpus.receipts("gauge.md")
     assert (waiting.state, waiting.reason, waiting.release) == ("pending", "requeued", live)
     assert waiting.requeued is not None and waiting.requeued.endswith(" The parser was mended.")

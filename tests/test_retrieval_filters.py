@@ -27,7 +27,14 @@ DOCUMENTS: list[dict[str, Any]] = [
         "meta": '{"draft": true, "level": 3}',
         "page": 1,
     },
-    {"key": "policies/travel.md", "language": "en", "date": "2023-11-20", "meta": '{"level": 5}', "page": 2},
+    {
+        "key": "policies/travel.md",
+        "title": "Travel by rail",
+        "language": "en",
+        "date": "2023-11-20",
+        "meta": '{"level": 5}',
+        "page": 2,
+    },
     {"key": "policies-old/pay.md", "language": "de", "date": "2024-07-09", "meta": '{"draft": false, "team": "pay"}'},
     {"key": "notes/heron's.md", "language": "en", "date": "2025-01-02", "keywords": ["grey heron", "weir"]},
     {"key": "notes/deich.md", "language": "de", "readers": ["staff"], "date": "2024-12-31"},
@@ -39,7 +46,7 @@ ALL = {0, 1, 2, 3, 4}
 def searcher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searcher]:
     engine = ENGINES[request.param](tmp_path_factory.mktemp(request.param))
     engine.stage(1, None, SPEC)
-    blank = dict.fromkeys(("language", "date", "meta", "page", "keywords", "date_seconds"))
+    blank = dict.fromkeys(("title", "language", "date", "meta", "page", "keywords", "date_seconds"))
     rows = []
     for number, fields in enumerate(DOCUMENTS):
         seconds = period(fields["date"])[0]
@@ -86,6 +93,8 @@ def found(searcher: Searcher, filters: Any, readers: frozenset[str] | None = Non
         (r"key = 'notes/heron\'s.md'", {3}),
         ('key = "notes/heron\'s.md"', {3}),
         ("page = 2 OR Page_is_none = 1", None),
+        ("title = 'Travel by rail'", {1}),
+        ("title ^= Travel", {1}),
         ("page in (1, 2)", {0, 1}),
         ("language = en and key ^= policies/ or language = de and date = 2024-07-09", {0, 1, 2}),
         ("language = en and (key ^= policies/ or language = de)", {0, 1}),

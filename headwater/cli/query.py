@@ -58,8 +58,8 @@ def search(
         typer.Option(
             "--filter",
             metavar="FIELD=VALUE",
-            help="Only passages with this doc_id, key, content_type, page, language, date, modified, authors, keywords "
-            "or meta.NAME (front matter); a field given twice takes either value. Dates, pages and numbers also as "
+            help="Only passages with this doc_id, key, title, content_type, page, language, date, modified, authors, "
+            "keywords or meta.NAME (front matter); a field given twice takes either value. Dates, pages and numbers also as "
             "ranges: --filter 'date>=2024-05' --filter 'date<2025'.",
         ),
     ] = None,

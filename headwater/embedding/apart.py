@@ -12,6 +12,7 @@ import numpy.typing as npt
 from headwater.apart import Apart, Ended
 from headwater.embedding.contract import TokenIds, Vectors, Work
 from headwater.embedding.embedder import Embedder
+from headwater.embedding.model import Prompts
 from headwater.errors import EmbeddingError
 
 
@@ -23,8 +24,10 @@ class EmbedderApart:
     them.
     """
 
-    def __init__(self, model: str | None, *, device: str, tokens_per_batch: int | None) -> None:
-        self._process = Apart(f"{__name__}:call", model, device, tokens_per_batch)
+    def __init__(
+        self, model: str | None, *, device: str, tokens_per_batch: int | None, prompts: Prompts | None = None
+    ) -> None:
+        self._process = Apart(f"{__name__}:call", model, device, tokens_per_batch, prompts)
         self.fingerprint: str = self._call("fingerprint")
         self.dimensions: int = self._call("dimensions")
         self.max_tokens: int = self._call("max_tokens")
@@ -60,13 +63,19 @@ class EmbedderApart:
             raise EmbeddingError(f"the embedding model's process failed: {error}") from None
 
 
-def call(asked: tuple[str, tuple[Any, ...]], model: str | None, device: str, tokens_per_batch: int | None) -> Any:
+def call(
+    asked: tuple[str, tuple[Any, ...]],
+    model: str | None,
+    device: str,
+    tokens_per_batch: int | None,
+    prompts: Prompts | None,
+) -> Any:
     """Return an attribute of the model of this process, or what calling it gives."""
     name, arguments = asked
-    found = getattr(_model(model, device, tokens_per_batch), name)
+    found = getattr(_model(model, device, tokens_per_batch, prompts), name)
     return found(*arguments) if callable(found) else found
 
 
 @lru_cache(maxsize=1)
-def _model(model: str | None, device: str, tokens_per_batch: int | None) -> Embedder:
-    return Embedder(model, device=device, tokens_per_batch=tokens_per_batch)
+def _model(model: str | None, device: str, tokens_per_batch: int | None, prompts: Prompts | None) -> Embedder:
+    return Embedder(model, device=device, tokens_per_batch=tokens_per_batch, prompts=prompts)

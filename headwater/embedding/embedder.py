@@ -42,7 +42,7 @@ from headwater.embedding.devices import (
     store_weights,
 )
 from headwater.embedding.inputs import Inputs
-from headwater.embedding.model import load_tokenizer, locate_model, model_fingerprint, model_prompts
+from headwater.embedding.model import Prompts, load_tokenizer, locate_model, model_fingerprint, model_prompts
 from headwater.embedding.packing import PACK_TOKENS, Layout, sentence_embeddings
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Embedder:
     ``mps``, ``cuda`` (all of them), ``cuda:1``, or several of these, each of which gets a copy of the model.
     ``tokens_per_batch`` is the budget of one forward pass, padding included; None leaves it to the device, and a
     device that runs out of memory halves it. ``number_format`` is that of the forward pass: None takes bfloat16 where
-    GPU or CPU has it (float16 on older GPUs), else float32. Raises ConfigError for an unknown model or a missing
+    GPU or CPU has it (float16 on older GPUs), else float32. ``prompts`` are put before documents and queries; None takes
+    those that the model's files name. Raises ConfigError for an unknown model or a missing
     device.
     """
 
@@ -91,6 +92,7 @@ class Embedder:
         device: str | Sequence[str] = "auto",
         tokens_per_batch: int | None = None,
         number_format: str | None = None,
+        prompts: Prompts | None = None,
     ) -> None:
         before_torch()
         from sentence_transformers import SentenceTransformer
@@ -98,7 +100,7 @@ class Embedder:
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
         folder = locate_model(model)
-        self.fingerprint = model_fingerprint(model)
+        self.fingerprint = model_fingerprint(model, prompts)
         self.devices = resolve_devices(device)
         self.device = self.devices[0]
         self.number_format = number_format or default_format(self.device)
@@ -112,7 +114,7 @@ class Embedder:
             CPU_TOKENS_PER_BATCH if self.device == "cpu" else GPU_TOKENS_PER_BATCH
         )
         self.max_tokens = int(min(self._model.max_seq_length or 512, 2**20))
-        prompts, tokenizer = model_prompts(model), load_tokenizer(model)
+        prompts, tokenizer = prompts or model_prompts(model), load_tokenizer(model)
         self._documents = Inputs(self._model, tokenizer, prompts.document, "document", self.max_tokens)
         self._queries = Inputs(self._model, tokenizer, prompts.query, "query", self.max_tokens)
         self._packing = threading.Lock()

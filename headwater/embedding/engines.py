@@ -24,7 +24,7 @@ def open_embedder(policy: EmbedPolicy) -> EmbeddingModel:
     EmbeddingError for one that can't be reached.
     """
     if policy.url is None:
-        return _local(policy.model, policy.device, policy.tokens_per_batch)
+        return _local(policy.model, policy.device, policy.tokens_per_batch, prompts_of(policy))
     return _remote(
         policy.url,
         policy.model or "",
@@ -37,9 +37,9 @@ def open_embedder(policy: EmbedPolicy) -> EmbeddingModel:
 
 
 @lru_cache(maxsize=4)
-def _local(model: str | None, device: str, tokens_per_batch: int | None) -> Embedder | EmbedderApart:
+def _local(model: str | None, device: str, tokens_per_batch: int | None, prompts: Prompts) -> Embedder | EmbedderApart:
     kind = EmbedderApart if works_apart() else Embedder
-    return kind(model, device=device, tokens_per_batch=tokens_per_batch)
+    return kind(model, device=device, tokens_per_batch=tokens_per_batch, prompts=prompts)
 
 
 @lru_cache(maxsize=4)
@@ -63,10 +63,9 @@ def tokenizer_source(policy: EmbedPolicy) -> str | None:
 
 
 def prompts_of(policy: EmbedPolicy) -> Prompts:
-    """Return what is put before documents and queries."""
-    if policy.url is None:
-        return model_prompts(policy.model)
-    return Prompts(policy.document_prompt, policy.query_prompt)
+    """Return what is put before documents and queries: what ``policy`` says, or else what a local model's files do."""
+    own = model_prompts(policy.model) if policy.url is None else Prompts()
+    return Prompts(policy.document_prompt or own.document, policy.query_prompt or own.query)
 
 
 def fingerprint_of(policy: EmbedPolicy, known: Iterable[Mapping[str, Any]] = ()) -> str:
@@ -77,7 +76,7 @@ def fingerprint_of(policy: EmbedPolicy, known: Iterable[Mapping[str, Any]] = ())
     now; a new one when another model answers.
     """
     if policy.url is None:
-        return model_fingerprint(policy.model)
+        return model_fingerprint(policy.model, prompts_of(policy))
     here = open_embedder(policy)
     return next((settings["model"] for settings in known if is_same_model(here, settings)), here.fingerprint)
 

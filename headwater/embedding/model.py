@@ -49,8 +49,9 @@ def locate_model(model: str | None) -> Path:
     return _from_hub(model if "/" in model else f"sentence-transformers/{model}")
 
 
-def model_fingerprint(model: str | None = None) -> str:
-    """Return a 32-character digest of everything that decides the model's vectors: configuration, tokenizer, weights.
+def model_fingerprint(model: str | None = None, prompts: Prompts | None = None) -> str:
+    """Return a 32-character digest of everything that decides the model's vectors: configuration, tokenizer, weights, and
+    ``prompts`` where they are not those that its files name.
 
     Files are hashed by content once per process and size and time of change, about 50 ms per 100 MB.
     """
@@ -66,6 +67,8 @@ def model_fingerprint(model: str | None = None) -> str:
         ):
             continue
         fields += [relative.as_posix(), path.stat().st_size, digest_file(path)]
+    if prompts is not None and prompts != model_prompts(model):
+        fields += ["prompts", prompts.document, prompts.query]
     return digest(*fields)
 
 

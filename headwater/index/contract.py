@@ -64,7 +64,7 @@ POINT_SCHEMA = pa.schema(
 ``*_seconds`` are the dates as Unix time; ``meta`` is the front matter as a JSON object of flat values; ``lead`` is the
 white space between the document's chunk before and this one, null where something else lies between them."""
 
-FILTERABLE = ("doc_id", "key", "content_type", "page", "language", "date", "modified", "authors", "keywords")
+FILTERABLE = ("doc_id", "key", "title", "content_type", "page", "language", "date", "modified", "authors", "keywords")
 """Fields that a caller may filter on, beside ``meta.<name>``; ``readers`` is filtered by the principal, never by the
 caller."""
 

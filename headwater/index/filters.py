@@ -7,6 +7,7 @@ list of such):
 
 =====================================  =========================================================================
 ``doc_id``, ``key``, ``content_type``  text, equal to the field; prefix
+``title``                              the same: as the document states it, whole
 ``language``                           text, equal to the field; prefix
 ``authors``, ``keywords``              text, equal to one of the field's entries; prefix
 ``page``                               whole number; range of numbers

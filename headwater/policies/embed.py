@@ -34,9 +34,10 @@ class EmbedPolicy(Policy):
         description="Folder or name of the model whose tokenizer counts; default: that of model. Needed with url when the endpoint's name for the model is neither.",
     )
     document_prompt: str = Field(
-        default="", description="With url: put before every chunk (E5: 'passage: '). A local model brings its own."
+        default="",
+        description="Put before every chunk (E5: 'passage: '); default: what a local model's files name, with url nothing.",
     )
-    query_prompt: str = Field(default="", description="With url: put before every query (E5: 'query: ').")
+    query_prompt: str = Field(default="", description="Put before every query (E5: 'query: '); default: likewise.")
     requests: int = Field(default=4, ge=1, description="With url: requests under way at once.")
     texts_per_request: int = Field(
         default=32, ge=1, description="With url: most texts of one request; 32 is what Text Embeddings Inference takes."

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from headwater.audit import audited
 from headwater.errors import ConfigError, HeadwaterError, NotFoundError
 from headwater.hashing import document_id
 from headwater.privacy.actions import TOKEN, reveal
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
+
+REVEAL = "document.reveal"
+"""What the audit log calls it, whether it succeeded or not."""
 
 _COLUMNS = ("text", "title", "metadata")
 
@@ -34,12 +38,15 @@ class Revealed:
 def reveal_token(corpus: Corpus, token: str, *, reason: str, who: str | None = None) -> Revealed:
     """Return what a token of the corpus stands for, and record who asked and why.
 
-    Raises ConfigError without a reason or the key, HeadwaterError for a token that the key doesn't open.
+    Raises ConfigError without a reason or the key, HeadwaterError for a token that the key doesn't open; the audit log has
+    that, too.
     """
-    opened = _open(corpus, token.strip())
-    documents = corpus.tables.anonymized_documents.scan()
-    holding = documents.filter(_holds(opened.token)).select("doc_id").collect()["doc_id"].to_list()
-    _record(corpus, [opened], holding, reason, who)
+    with audited(corpus.ledger, REVEAL, corpus=corpus.name, who=who) as noted:
+        opened = _open(corpus, token.strip())
+        documents = corpus.tables.anonymized_documents.scan()
+        holding = documents.filter(_holds(opened.token)).select("doc_id").collect()["doc_id"].to_list()
+        _record(corpus, [opened], holding, reason, who)
+        noted.add(counts={"values": 1, "documents": len(holding)})
     return opened
 
 
@@ -47,9 +54,18 @@ def reveal_document(corpus: Corpus, key: str, *, reason: str, who: str | None = 
     """Return what every token in the newest state of the document at ``key`` stands for, and record it.
 
     Raises NotFoundError when the corpus has no such document, ConfigError without a reason or the key, HeadwaterError
-    when the key opens none of them.
+    when the key opens none of them; the audit log has that, too.
     """
     doc_id = document_id(corpus.name, key)
+    with audited(corpus.ledger, REVEAL, corpus=corpus.name, who=who, target=doc_id) as noted:
+        opened = _tokens_of(corpus, doc_id, key)
+        found = [item for item in opened if item.value is not None]
+        _record(corpus, found, [doc_id], reason, who)
+        noted.add(counts={"values": len(found), "documents": 1})
+    return opened
+
+
+def _tokens_of(corpus: Corpus, doc_id: str, key: str) -> list[Revealed]:
     rows = corpus.tables.anonymized_documents.scan().filter(pl.col("doc_id") == doc_id).collect()
     if rows.is_empty():
         raise NotFoundError(f"Corpus {corpus.name!r} has no anonymised document {key!r}.")
@@ -60,7 +76,6 @@ def reveal_document(corpus: Corpus, key: str, *, reason: str, who: str | None = 
     opened = [_try_open(corpus, token) for token in tokens]
     if opened and all(item.value is None for item in opened):
         _open(corpus, opened[0].token)  # says why
-    _record(corpus, [item for item in opened if item.value is not None], [doc_id], reason, who)
     return opened
 
 

@@ -67,6 +67,7 @@ class Filters(Request):
 
     doc_id: Texts | Prefix | None = None
     key: Texts | Prefix | None = None
+    title: Texts | Prefix | None = Field(default=None, description="As the privacy policy left it; whole, or a prefix.")
     content_type: Texts | Prefix | None = None
     page: Number | Some[Number] | NumberRange | None = None
     language: Texts | Prefix | None = Field(default=None, description="ISO 639-1 code.", examples=["en"])
