@@ -11,7 +11,7 @@ QUESTION ?= How often is the Heron H3 checked against the calibration rail?
 RUNTIME := $(VENV)/.runtime
 DEV     := $(VENV)/.dev
 
-.PHONY: demo test convergence soak docs lint format browser postgres image-check k8s-rules kustomize redis vllm samples setup setup-dev clean
+.PHONY: demo test convergence soak docs lint format browser ocr postgres promtool image-check k8s-rules kustomize redis vllm samples setup setup-dev clean
 
 setup: $(RUNTIME)
 setup-dev: $(DEV)
@@ -39,10 +39,10 @@ samples: $(RUNTIME)
 demo: samples
 	$(BIN)/headwater up --reindex samples --ask samples "$(QUESTION)"
 
-# Some tests need Debian's chromium and chromium-driver, postgresql, redis-server, kustomize, or a vLLM of its own; CI
-# installs them, elsewhere the tests are skipped without.
+# Some tests need Debian's chromium and chromium-driver, postgresql, prometheus, redis-server, tesseract-ocr, kustomize, or
+# a vLLM of its own; CI installs them, elsewhere the tests are skipped without.
 ifeq ($(CI),true)
-test: browser kustomize postgres redis vllm
+test: browser kustomize ocr postgres promtool redis vllm
 endif
 # In the order of tests/conftest.py: xdist would begin with the modules of most tests, and end with the longest ones.
 test: $(DEV) samples
@@ -119,6 +119,17 @@ browser:
 	@if command -v chromium && command -v chromedriver; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root="sudo -n"; fi; \
 	$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends chromium chromium-driver
+
+ocr:
+	@if command -v tesseract; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root="sudo -n"; fi; \
+	$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends tesseract-ocr tesseract-ocr-eng
+
+# It checks the alert rules and the dashboard's expressions.
+promtool:
+	@if command -v promtool; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root="sudo -n"; fi; \
+	$$as_root apt-get update -qq && $$as_root apt-get install -y -qq --no-install-recommends prometheus
 
 clean:
 	rm -rf $(VENV) .headwater .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
         os.environ.setdefault(_name, "1")
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -60,6 +61,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("shard") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+_MISSING = re.compile(r"needs |is not (?:here|there|installed)|nor \w+ is here")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a test that was skipped for a part that can be installed counts as a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None or session.exitstatus != pytest.ExitCode.OK:
+        return
+    missing = [report for report in reporter.stats.get("skipped", ()) if _MISSING.search(str(report.longrepr))]
+    if missing:
+        reporter.write_line(f"{len(missing)} tests were skipped for what is not installed: see the summary.", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 SMALL = "works"
