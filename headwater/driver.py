@@ -8,7 +8,7 @@ commits once. Invariants:
 * after a run, the target holds the rows of exactly the upstream rows with ``state == "ok"``, as if all had been
   computed now;
 * a row whose processing fails is in the target as ``quarantined``, with a reason, and is not tried again until
-  its input, the stage's code or its parameters change;
+  its input, the stage's code or its parameters change, or the reason is one that passes;
 * a process killed at any point leaves the target as it was before the run.
 """
 
@@ -104,6 +104,9 @@ class Stage:
     waits for other machines."""
     withheld: frozenset[str] = frozenset()
     """Parameters that decide the result but are not the function's to know, such as the hash of a secret."""
+    passing: frozenset[str] = frozenset()
+    """Reasons that lie in the moment and not in the row, such as a bucket that was away: rows that failed for one of them are
+    tried again at every run."""
     conditional: frozenset[str] = frozenset()
     """Parameters that decide some rows only: those that the function marks as true in the further column ``conditional``
     of its result, and those that it gave no result for. A change of these computes no other row again."""
@@ -193,8 +196,8 @@ def run_stage(
     ``compute`` is where the rows are computed, by ``workers`` processes if that is this machine; it decides nothing about
     them.
 
-    Raises HeadwaterError when every one of many rows failed for a reason that is not the rows' own: then nothing
-    is committed.
+    Raises HeadwaterError when every one of many rows failed for a reason that is not the rows' own, or half of them for one
+    that passes: then nothing is committed.
     """
     started = time.perf_counter()
     work = difference(stage, upstream, target)
@@ -243,6 +246,7 @@ def _rows(
 ) -> Iterator[pa.RecordBatch]:
     """Compute the rows that are due, and yield them as they come."""
     bugs, last = 0, ""
+    away = 0
     inputs = upstream.batches(["id", "doc_id", *stage.columns], list(work.compute), stage.batch_rows)
     for source, result in _compute(stage, inputs, workers, compute):
         note(read_bytes=source.nbytes + (pc.sum(source.column(stage.fetched)).as_py() or 0 if stage.fetched else 0))
@@ -251,6 +255,8 @@ def _rows(
             if not result.own:
                 bugs, last = bugs + 1, result.message
             result = _quarantined(stage, owners, result)
+        if stage.passing:
+            away += pc.sum(_passed_over(stage, result)).as_py() or 0
         yield from _complete(stage, owners, result, work.compute).to_batches()
         progress.advance(stage.name, len(owners))
     if bugs == len(work.compute) >= _MASS_FAILURE_ROWS:
@@ -258,6 +264,16 @@ def _rows(
             f"Stage {stage.name}: all {bugs} rows failed, so the fault is not theirs and nothing was committed. "
             f"The last error was: {last}"
         )
+    if away >= _MASS_FAILURE_ROWS and 2 * away >= len(work.compute):
+        raise HeadwaterError(
+            f"Stage {stage.name}: {away} of {len(work.compute)} rows failed for reasons that pass "
+            f"({', '.join(sorted(stage.passing))}), so nothing was committed. Check that the source answers, and run it again."
+        )
+
+
+def _passed_over(stage: Stage, rows: pa.Table) -> pa.ChunkedArray:
+    """Return which rows failed for a reason that passes."""
+    return pc.fill_null(pc.is_in(rows.column("reason"), value_set=pa.array(sorted(stage.passing), pa.string())), False)
 
 
 def _changes(stage: Stage, target: Table, work: Difference, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -480,9 +496,15 @@ def _complete(
         inputs = rows.column("input").to_pylist()
     marked = rows.column("conditional").to_pylist() if stage.conditional else [False] * len(inputs)
     which = zip(inputs, marked, strict=True)
+    made = [fingerprints[name][bool(mark)] for name, mark in which]
+    if stage.passing:  # under a fingerprint that no row is to have
+        made = [
+            digest("again", fingerprint) if again else fingerprint
+            for fingerprint, again in zip(made, _passed_over(stage, rows).to_pylist(), strict=True)
+        ]
     known = {
         "doc_id": pa.array([owners[name] for name in inputs], pa.string()),
-        "fingerprint": pa.array([fingerprints[name][bool(mark)] for name, mark in which], pa.string()),
+        "fingerprint": pa.array(made, pa.string()),
     }
     arrays = [known[f.name] if f.name in known else rows.column(f.name) for f in stage.schema]
     return pa.Table.from_arrays(arrays, schema=stage.schema)

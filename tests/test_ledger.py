@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import ConfigError, LeaseError, NotFoundError, ReleaseError
+from headwater.hashing import document_id
 from headwater.ledger import Ledger
 from headwater.ledger.engine import create_engine
 from headwater.ledger.engine import write as write_transaction
@@ -487,6 +488,16 @@ def test_an_answer_from_a_document_that_was_erased_meanwhile_leaves_nothing(ledg
     assert ledger.answer("a-1") is None
     ledger.lift_erasures("handbook", [PASSAGE.key])
     record(ledger)
+    assert ledger.answer("a-1") is not None
+
+
+def test_an_answer_from_what_is_attached_to_an_erased_mail_leaves_nothing(ledger: Ledger) -> None:
+    erase(ledger, "in/a.eml", doc_id=document_id("handbook", "in/a.eml"))
+    for key in ("in/a.eml!/salary.pdf", "in/a.eml!/b.eml!/c.txt"):
+        record(ledger, passages=[replace(PASSAGE, doc_id=document_id("handbook", key), key=key)])
+        assert ledger.answer("a-1") is None
+    other = "in/b.eml!/salary.pdf"
+    record(ledger, passages=[replace(PASSAGE, doc_id=document_id("handbook", other), key=other)])
     assert ledger.answer("a-1") is not None
 
 

@@ -188,6 +188,21 @@ def test_a_missing_folder_removes_nothing(bucket: Bucket) -> None:
     assert len(bucket.rows()) == 4
 
 
+def test_an_object_that_was_replaced_after_it_was_listed_waits_for_the_next_listing(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*arguments: Any, **options: Any) -> Iterator[Listed]:
+        entries = list(list_objects(*arguments, **options))
+        bucket.write("a.txt", "for other readers than those of what was listed")
+        return iter(entries)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headwater.source.sync.list_objects", late)
+        assert bucket.sync().reasons == {"ok": 3, "unreadable": 1}
+    assert "replaced" in bucket.rows()["a.txt"]["error"]
+    assert bucket.sync().reasons == {"ok": 4}
+
+
 def test_an_unreadable_object_is_quarantined_and_tried_again(bucket: Bucket) -> None:
     path = bucket.write("link.txt", "x")
     path.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from headwater.hashing import digest
+from headwater.hashing import digest, document_id
 from headwater.ledger.base import LedgerPart
 from headwater.ledger.engine import write
 from headwater.ledger.records import AnswerRecord
@@ -78,7 +78,7 @@ class Answers(LedgerPart):
             # A document may have been erased while the answer was being written: its traces are gone by now.
             erased = sa.and_(
                 erasures.c.corpus == corpus,
-                erasures.c.doc_id.in_({passage.doc_id for passage in passages}),
+                erasures.c.doc_id.in_(_owners(corpus, passages)),
                 erasures.c.lifted_at.is_(None),
             )
             if connection.execute(sa.select(erasures.c.id).where(erased).limit(1)).first() is None:
@@ -145,6 +145,17 @@ def storable(text: str) -> str:
 
 def _record(row: sa.RowMapping) -> AnswerRecord:
     return AnswerRecord(**{**row, **{name: tuple(row[name]) for name in _TUPLES}})
+
+
+def _owners(corpus: str, passages: Sequence[Passage]) -> set[str]:
+    """Return the ids of the documents, and of the mails that they are attached to: a mail is erased with all that is in it."""
+    from headwater.source.attachments import SEPARATOR
+
+    found = {passage.doc_id for passage in passages}
+    for key in {passage.key for passage in passages}:
+        parts = key.split(SEPARATOR)
+        found |= {document_id(corpus, SEPARATOR.join(parts[:count])) for count in range(1, len(parts))}
+    return found
 
 
 def _passage(passage: Passage) -> dict[str, Any]:

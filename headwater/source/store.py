@@ -16,6 +16,7 @@ from headwater.hashing import DIGEST_BYTES
 from headwater.source.listed import Listed
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore, RetryConfig
 
 _PIECE_BYTES = 4 * 2**20
@@ -26,6 +27,10 @@ _HURRIED: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=10
 
 class MissingObject(SourceError):
     """The store has no object at this key."""
+
+
+class ReplacedObject(SourceError):
+    """The store has another object at this key than the one that was listed."""
 
 
 def local_folder(uri: str) -> Path | None:
@@ -67,15 +72,16 @@ def read_object(store: ObjectStore, key: str) -> bytes:
 
 
 def hash_object(
-    store: ObjectStore, key: str, keep: Callable[[bytes], bool] = lambda _: False
+    store: ObjectStore, entry: Listed, keep: Callable[[bytes], bool] = lambda _: False
 ) -> tuple[str, bytes | None]:
-    """Return the revision of an object, reading it in pieces, and its bytes if ``keep`` wants them.
+    """Return the revision of a listed object, reading it in pieces, and its bytes if ``keep`` wants them.
 
-    ``keep`` is asked with how the object begins (the first piece). Raises SourceError when it can't be read.
+    ``keep`` is asked with how the object begins (the first piece). Raises ReplacedObject when it is not the listed one any
+    more, SourceError when it can't be read.
     """
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
     kept: list[bytes] | None = None
-    for number, piece in enumerate(_pieces(store, key)):
+    for number, piece in enumerate(_pieces(store, entry.key, entry)):
         state.update(piece)
         if number == 0 and keep(piece):
             kept = []
@@ -100,21 +106,36 @@ def read_head(store: ObjectStore, entry: Listed) -> bytes:
         raise SourceError(f"{entry.key}: the object could not be read ({type(error).__name__}).") from error
 
 
-def _pieces(store: ObjectStore, key: str) -> Iterator[bytes]:
+def _pieces(store: ObjectStore, key: str, listed: Listed | None = None) -> Iterator[bytes]:
     import obstore
     from obstore.exceptions import NotFoundError
 
     _check_inside(store, key)
     try:
+        found = obstore.get(store, key)
+        if listed is not None and _replaced(store, listed, found.meta):
+            raise ReplacedObject(f"{key}: the object was replaced after it was listed.")
         # A connection that breaks is resumed where it broke, unless the object was replaced meanwhile: obstore does that.
-        for piece in obstore.get(store, key).stream(min_chunk_size=_PIECE_BYTES):
+        for piece in found.stream(min_chunk_size=_PIECE_BYTES):
             yield bytes(piece)
+    except SourceError:
+        raise
     except (FileNotFoundError, NotFoundError) as error:
         raise MissingObject(f"{key}: there is no such object.") from error
     except Exception as error:
         raise SourceError(
             f"{key}: the object could not be read ({type(error).__name__}). {aws.explain(error) or ''}".rstrip()
         ) from error
+
+
+def _replaced(store: ObjectStore, listed: Listed, found: ObjectMeta) -> bool:
+    """Return whether a store now has another object at a key than it listed."""
+    from obstore.store import LocalStore, S3Store
+
+    if isinstance(store, LocalStore | S3Store) and listed.etag:
+        return found["e_tag"] != listed.etag
+    # Other stores may form an ETag otherwise in a listing than in an answer, and the answer's time has whole seconds.
+    return found["size"] != listed.size or abs(found["last_modified"] - listed.last_modified) >= timedelta(seconds=1)
 
 
 def _check_inside(store: ObjectStore, key: str) -> None:

@@ -25,7 +25,7 @@ from headwater.source.attachments import NO_MAIL, SEPARATOR, Expansion, expand_m
 from headwater.source.keys import SIDECAR, KeyFilter
 from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
-from headwater.source.store import MissingObject, hash_object, open_store, read_head
+from headwater.source.store import MissingObject, ReplacedObject, hash_object, open_store, read_head
 from headwater.source.table import STAGE, fingerprint, stored_rows, write_rows
 
 if TYPE_CHECKING:
@@ -396,9 +396,11 @@ class _Sync:
             if not self._hash_new and before is None and not may_be_mail(read_head(self._store, entry), entry.key):
                 revision, data = digest("not hashed", entry.key, entry.etag, entry.size, entry.last_modified), None
             else:
-                revision, data = hash_object(self._store, entry.key, lambda head: may_be_mail(head, entry.key))
+                revision, data = hash_object(self._store, entry, lambda head: may_be_mail(head, entry.key))
         except MissingObject:
             raise
+        except ReplacedObject:
+            return _unread(entry, "unreadable", "It was replaced while it was being read."), None
         except SourceError as failure:
             error = f"Reading failed with {type(failure.__cause__ or failure).__name__}."
             return _unread(entry, "unreadable", error), None

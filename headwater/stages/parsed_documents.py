@@ -11,7 +11,7 @@ import pyarrow as pa
 from headwater import parsing
 from headwater.driver import Stage, row_schema
 from headwater.errors import ParseError, SourceError
-from headwater.hashing import digest
+from headwater.hashing import digest, digest_bytes
 from headwater.parsing.ocr import engine, languages
 from headwater.parsing.unlock import noting_passwords, set_passwords
 from headwater.policies import ParsePolicy
@@ -26,6 +26,10 @@ PARSED = pa.schema(
         ("metadata", pa.string()),
     ]
 )
+
+
+UNREADABLE = "unreadable"
+"""The reason of an object that could not be read, or was another one by then: it is read again at the next reindex."""
 
 
 def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
@@ -49,6 +53,7 @@ def parse_stage(policy: ParsePolicy, uri: str) -> Stage:
         memory_mb=policy.memory_mb,
         ephemeral={"_uri": uri},
         withheld=frozenset({"password_set"}),
+        passing=frozenset({UNREADABLE}),
         conditional=frozenset({"passwords", "password_set"}),
         warm_up=(
             "headwater.stages.parsed_documents:warm_up",
@@ -67,20 +72,25 @@ def _policy(parameters: Mapping[str, Any]) -> ParsePolicy:
 
 
 def parse_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
-    """Read and parse the objects of a batch; an object that can't be parsed costs its own row only."""
+    """Read and parse the objects of a batch; an object that can't be parsed costs its own row only.
+
+    What is not the revision that was listed is not parsed: who may read it was not asked either.
+    """
     from headwater.source import ObjectReader, open_store
 
     policy = _policy(parameters)
     reader = ObjectReader(open_store(parameters["_uri"]), policy)
     rows = []
-    for source in batch.select(["id", "key", "parent"]).to_pylist():
+    for source in batch.select(["id", "key", "revision", "parent"]).to_pylist():
         name = source["id"]
         with noting_passwords() as asked:
             try:
                 data = reader.read(source["key"], attached=source["parent"] is not None)
+                if digest_bytes(data) != source["revision"]:
+                    raise SourceError(f"{source['key']}: the object was replaced after it was listed.")
                 document = parsing.parse_confined(data, source["key"], policy)
             except (ParseError, SourceError) as error:
-                code = error.code if isinstance(error, ParseError) else "unreadable"
+                code = error.code if isinstance(error, ParseError) else UNREADABLE
                 failed = {"state": "quarantined", "reason": code, "error": str(error)}
                 rows.append({"input": name, "id": name, **failed, "conditional": asked.passwords})
                 continue
