@@ -36,7 +36,9 @@ class QdrantServer:
     """``url`` and ``grpc_port`` are where it listens; ``requests`` are the messages that came, in order.
 
     ``fails`` maps the name of a message to the status codes that its next requests get instead of an answer; ``slow`` to
-    how many seconds they wait. With ``api_key``, requests without it are refused.
+    how many seconds they wait. With ``api_key``, requests without it are refused. The cluster has ``nodes``, of which 1
+    answers and ``copies`` says which hold a collection; ``differing`` is how many of the next reads that ask several
+    copies find no two alike, ``catching_up`` whether those of node 1 are not whole yet.
     """
 
     def __init__(self, api_key: str | None = None) -> None:
@@ -50,6 +52,10 @@ class QdrantServer:
         self.taken = 0
         self.recovered: list[dict[str, Any]] = []
         self.shards_elsewhere = 0
+        self.nodes = 1
+        self.copies: dict[str, list[int]] = {}
+        self.differing = 0
+        self.catching_up = False
         self.api_key = api_key
         self.url = ""
         self.grpc_port = 0
@@ -89,6 +95,8 @@ def _collections(server: QdrantServer) -> Any:
         sparse = {n: GrpcToRest.convert_sparse_vector_params(p) for n, p in request.sparse_vectors_config.map.items()}
         client.create_collection(request.collection_name, vectors_config=vectors, sparse_vectors_config=sparse or None)
         server.created[request.collection_name] = request
+        held = min(server.nodes, request.replication_factor or 1)
+        server.copies[request.collection_name] = list(range(1, held + 1))
         return done()
 
     def get(request: Any) -> Any:
@@ -109,8 +117,8 @@ def _collections(server: QdrantServer) -> Any:
         held = server.created[_real(client, request.collection_name)]
         held.hnsw_config.MergeFrom(request.hnsw_config)
         if request.HasField("params"):
-            held.write_consistency_factor = request.params.write_consistency_factor
-            held.on_disk_payload = request.params.on_disk_payload
+            for field, value in request.params.ListFields():
+                setattr(held, field.name, value)
         for name, change in request.vectors_config.params_map.map.items():
             held.vectors_config.params_map.map[name].on_disk = change.on_disk
         if request.quantization_config.HasField("disabled"):
@@ -130,11 +138,25 @@ def _collections(server: QdrantServer) -> Any:
         return wire.CollectionExistsResponse(result=wire.CollectionExists(exists=there))
 
     def shards(request: Any) -> Any:
-        here = [wire.LocalShardInfo(shard_id=0, state=1)]
-        there = [wire.RemoteShardInfo(shard_id=n, peer_id=2, state=1) for n in range(server.shards_elsewhere + 1)]
+        nodes = server.copies[_real(client, request.collection_name)]
+        state = wire.ReplicaState.Partial if server.catching_up else wire.ReplicaState.Active
+        here = [wire.LocalShardInfo(shard_id=0, state=state)] if 1 in nodes else []
+        there = [(0, node) for node in nodes if node != 1] + [(n + 1, 2) for n in range(server.shards_elsewhere)]
         return wire.CollectionClusterInfoResponse(
-            peer_id=1, shard_count=len(there), local_shards=here, remote_shards=there[1:]
+            peer_id=1,
+            shard_count=1 + server.shards_elsewhere,
+            local_shards=here,
+            remote_shards=[
+                wire.RemoteShardInfo(shard_id=shard, peer_id=node, state=wire.ReplicaState.Active)
+                for shard, node in there
+            ],
         )
+
+    def copy_shard(request: Any) -> Any:
+        nodes, asked = server.copies[_real(client, request.collection_name)], request.replicate_shard
+        assert asked.from_peer_id in nodes and asked.to_peer_id not in nodes and asked.to_peer_id <= server.nodes
+        nodes.append(asked.to_peer_id)
+        return wire.UpdateCollectionClusterSetupResponse(result=True)
 
     def change_aliases(request: Any) -> Any:
         return done(client.update_collection_aliases([GrpcToRest.convert_alias_operations(a) for a in request.actions]))
@@ -148,6 +170,7 @@ def _collections(server: QdrantServer) -> Any:
         "UpdateAliases": change_aliases,
         "CollectionExists": exists,
         "CollectionClusterInfo": shards,
+        "UpdateCollectionClusterSetup": copy_shard,
     }
 
 
@@ -170,6 +193,9 @@ def _points(server: QdrantServer) -> Any:
         return done(client.set_payload(request.collection_name, payload, points=wanted))
 
     def get(request: Any) -> Any:
+        if server.differing and request.read_consistency.factor > 1:
+            server.differing -= 1
+            return wire.GetResponse(result=[])
         records = client.retrieve(
             request.collection_name,
             [GrpcToRest.convert_point_id(one) for one in request.ids],

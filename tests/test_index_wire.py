@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from headwater.errors import ConfigError, NotFoundError, ReleaseError
-from headwater.index import connection, open_engine, server_search
+from headwater.index import connection, open_engine, registry, server_search
 from headwater.index.contract import IndexSpec, SearchRequest, SparseVector
 from headwater.index.edge import EdgeEngine
 from headwater.index.server import ServerEngine
@@ -91,8 +91,8 @@ def test_what_the_policy_asks_for_is_what_is_sent(server: QdrantServer, monkeypa
         search_timeout_seconds=7,
     )
     build(engine, 1, numbers(5))
-    registry, created = sorted(server.sent("CreateCollection"), key=lambda one: not one.collection_name.endswith("y"))
-    assert (registry.shard_number, registry.replication_factor, registry.write_consistency_factor) == (1, 3, 2)
+    known, created = sorted(server.sent("CreateCollection"), key=lambda one: not one.collection_name.endswith("y"))
+    assert (known.shard_number, known.replication_factor, known.write_consistency_factor) == (1, 3, 2)
     assert (created.shard_number, created.replication_factor, created.write_consistency_factor) == (6, 3, 2)
     assert not created.on_disk_payload and created.vectors_config.params_map.map["dense"].on_disk
     graph, int8 = created.hnsw_config, created.quantization_config.scalar
@@ -151,6 +151,54 @@ def test_other_shards_or_copies_get_a_collection_of_their_own_while_the_releases
     for release in (1, 2):
         engine.drop(release)
     assert held(engine, 4) == expected and len(server.client.get_collections().collections) == 2
+
+
+def test_the_registry_has_as_many_copies_as_the_releases_that_it_knows(server: QdrantServer) -> None:
+    server.nodes = 3
+    build(engine_of(server), 1, numbers(5))
+    assert server.copies["headwater-notes.registry"] == [1]
+    replicated = engine_of(server, replication=3)
+    build(replicated, 2, [(1, 1)], parent=1)
+    assert sorted(map(len, server.copies.values())) == [1, 3, 3], "the first collection stays as it was made"
+    assert len(server.copies["headwater-notes.registry"]) == 3
+    held = server.created["headwater-notes.registry"]
+    assert (held.replication_factor, held.write_consistency_factor) == (3, 2)
+    asked = len(server.sent("UpdateCollectionClusterSetupRequest"))
+    assert asked == 2
+    build(replicated, 3, [(2, 1)], parent=2)
+    assert len(server.sent("UpdateCollectionClusterSetupRequest")) == asked, "nothing is copied twice"
+    server.copies["headwater-notes.registry"] = [2]  # the node that answers has none
+    build(replicated, 4, [(3, 1)], parent=3)
+    assert sorted(server.copies["headwater-notes.registry"]) == [1, 2, 3]
+    build(engine_of(server), 5, [(4, 1)], parent=4)
+    assert len(server.copies["headwater-notes.registry"]) == 3, "more than are asked for stay"
+
+
+@pytest.mark.parametrize(("replication", "copies"), [(1, 1), (2, 1), (3, 2), (5, 3)])
+def test_the_registry_is_read_and_written_while_a_node_is_down(
+    server: QdrantServer, replication: int, copies: int
+) -> None:
+    engine = engine_of(server, replication=replication)
+    build(engine, 1, numbers(3))
+    reads = [one for one in server.sent("GetPoints") if one.collection_name.endswith(".registry")]
+    assert {one.read_consistency.factor for one in reads} <= {copies, 1}
+    assert reads[-1].read_consistency.factor == copies
+    # 0 is weak, 2 strong, which goes through one certain node, whether it runs or not.
+    writes = [one for one in server.sent("UpsertPoints") if one.collection_name.endswith(".registry")]
+    assert {one.ordering.type for one in writes} == {1}
+
+
+def test_copies_of_the_registry_that_differ_are_no_empty_index(
+    server: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "PAUSES_SECONDS", (0.0, 0.0))
+    engine = engine_of(server, replication=3)
+    build(engine, 1, numbers(3))
+    server.differing = 2
+    assert engine.releases() == [1]
+    server.differing = 3
+    with pytest.raises(ReleaseError, match=r"copies of headwater-notes\.registry differ"):
+        engine.releases()
 
 
 def test_a_search_is_not_tried_again_after_its_time_and_a_write_is(server: QdrantServer) -> None:
@@ -225,6 +273,16 @@ def test_a_snapshot_brings_all_releases_back_and_an_erasure_takes_the_snapshots_
     assert engine.snapshots.all() == [] and not any(server.snapshots.values())
     server.shards_elsewhere = 2
     with pytest.raises(ReleaseError, match=r"1 of the 3 shards.*headwater backup"):
+        engine.take_snapshot()
+
+
+def test_every_node_takes_whole_snapshots_of_what_has_a_copy_on_each(server: QdrantServer) -> None:
+    server.nodes = 3
+    engine = engine_of(server, replication=3)
+    build(engine, 1, numbers(5))
+    assert engine.take_snapshot().files
+    server.catching_up = True
+    with pytest.raises(ReleaseError, match=r"0 of the 1 shards.*catch up"):
         engine.take_snapshot()
 
 

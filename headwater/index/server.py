@@ -92,7 +92,10 @@ class ServerEngine:
             if held == spec and registry.layout(name).serves(self._policy)
         )
         name = next(fitting, None)
-        self._begin(registry, release, name or self._names.collection(spec, registry.next_state), spec, origin)
+        building = self._begin(
+            registry, release, name or self._names.collection(spec, registry.next_state), spec, origin
+        )
+        self._registry.follow(building.collection)
 
     def apply(self, release: int, upserts: Iterable[pa.RecordBatch], deletes: Iterable[Sequence[str]]) -> None:
         """Delete, then write; with the server when it returns. Raises ReleaseError if the release is not being built."""

@@ -51,7 +51,7 @@ class SnapshotStore:
     def take(self, registry: Registry) -> Snapshot:
         """Let the server take a snapshot of every collection of ``registry``, and list it.
 
-        Raises ReleaseError where the node that answers does not hold all shards: it can only take its own.
+        Raises ReleaseError where the node that answers does not hold all shards, whole: it can only take its own.
         """
         for name in sorted(registry.collections):
             self._require_all_shards(name)
@@ -174,13 +174,16 @@ class SnapshotStore:
                 self._connection.call("delete_collection", collection)
 
     def _require_all_shards(self, name: str) -> None:
+        from qdrant_client.models import ReplicaState
+
         info = self._connection.call("collection_cluster_info", name)
-        here = {shard.shard_id for shard in info.local_shards}
-        elsewhere = {shard.shard_id for shard in info.remote_shards} - here
-        if elsewhere:
+        every = {shard.shard_id for shard in (*info.local_shards, *info.remote_shards)}
+        here = {shard.shard_id for shard in info.local_shards if shard.state == ReplicaState.ACTIVE}
+        if every - here:
             raise ReleaseError(
-                f"{self._connection.server} holds {len(here)} of the {len(here | elsewhere)} shards of {name}, and a node "
-                "takes snapshots of its own shards only. Use headwater backup, from which an index is built again."
+                f"{self._connection.server}: the node that answers holds {len(here)} of the {len(every)} shards of {name}, "
+                "and takes snapshots of its own only. With index.replication as high as the number of nodes each holds all "
+                "(a node that came back first has to catch up); else use headwater backup, from which an index is built again."
             )
 
 

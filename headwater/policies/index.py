@@ -50,7 +50,7 @@ class IndexPolicy(Policy):
     )
     read_consistency: Literal["one", "majority", "quorum", "all"] = Field(
         default="one",
-        description="Server: copies that a search asks; more than one is safe against a copy that lags behind, and slower.",
+        description="Server: copies that a search asks: one, more than half (quorum) or every one, of which majority or all have to agree. Asking every one fails while a node is down.",
     )
     quantization: Literal["none", "int8"] = Field(
         default="none",
