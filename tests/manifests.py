@@ -10,11 +10,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from headwater.config import load_corpus_file
+from headwater.policies import CorpusPolicy
 
 CHECKOUT = Path(__file__).parents[1]
 K8S = CHECKOUT / "k8s"
 OVERLAYS = ("dev", "production", "gpu")
+
+VALUES = {
+    "dev": ("values.yaml", "values-dev.yaml"),
+    "production": ("values.yaml", "values-production.yaml"),
+    "gpu": ("values.yaml", "values-production.yaml", "values-gpu.yaml"),
+}
+"""The files of Helm values that belong to an overlay, each laid over those before."""
 
 OLDEST, NEWEST = "1.29", "1.37"
 """The supported versions of Kubernetes, which docs/kubernetes.md names."""
@@ -59,6 +70,28 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
 def containers(pod: Manifest) -> list[Manifest]:
     """Return all containers of a pod template."""
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    """Return the manifest of this kind and name."""
+    (found,) = (each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name)
+    return found
+
+
+def mounted_corpora(
+    manifests: list[Manifest], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, CorpusPolicy]:
+    """Return the policies of the corpora as the endpoint mounts them, read in the environment of its settings."""
+    for name, value in one(manifests, "ConfigMap", "headwater-settings")["data"].items():
+        monkeypatch.setenv(name, value)
+    project = one(manifests, "ConfigMap", "headwater-project")["data"]
+    pod = one(manifests, "Deployment", "headwater")["spec"]["template"]["spec"]
+    (volume,) = (each for each in pod["volumes"] if each["name"] == "project")
+    for item in volume["configMap"]["items"]:
+        file = folder / item["path"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(project[item["key"]], encoding="utf-8")
+    return {file.parent.name: load_corpus_file(file) for file in sorted(folder.glob("assets/*/defs.yaml"))}
 
 
 def values(*names: str) -> Manifest:

@@ -16,22 +16,35 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from headwater.config import load_corpus_file
 from headwater.ledger.schema import HEAD
 from serving.observability.metrics import Metrics
-from tests.manifests import K8S, NEWEST, OLDEST, OVERLAYS, Manifest, containers, kustomize, pods, render, values
+from tests.manifests import (
+    CHECKOUT,
+    K8S,
+    NEWEST,
+    OLDEST,
+    OVERLAYS,
+    VALUES,
+    Manifest,
+    containers,
+    kustomize,
+    mounted_corpora,
+    one,
+    pods,
+    render,
+    values,
+)
 
-FOLDERS = {"base": K8S / "base", **{name: K8S / "overlays" / name for name in OVERLAYS}}
+FOLDERS = {
+    "base": K8S / "base",
+    **{name: K8S / "overlays" / name for name in OVERLAYS},
+    "embeddings": CHECKOUT / "tests" / "kustomize" / "embeddings",
+}
 
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 """Kinds of the Prometheus operator, which the API's own schemas don't know; their shape is checked below."""
 
 pytestmark = pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here (make kustomize)")
-
-
-def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    (found,) = (each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name)
-    return found
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -166,8 +179,8 @@ def test_the_secrets_that_are_named_are_those_in_the_documentation() -> None:
             for each in value:
                 look(each)
 
-    look(render(FOLDERS["gpu"]))
-    look(values("values.yaml", "values-production.yaml"))
+    look(render(FOLDERS["embeddings"]))
+    look(values(*VALUES["gpu"]))
     page = (K8S.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `([a-z-]+)` \| `([a-z-]+)` \|", page, re.MULTILINE))
     assert named <= rows, f"not in the table of secrets: {named - rows}"
@@ -198,21 +211,57 @@ def test_the_endpoint_runs_what_the_command_line_has() -> None:
 
 def test_the_mounted_project_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for overlay in OVERLAYS:
-        manifests = render(FOLDERS[overlay])
-        for name, value in one(manifests, "ConfigMap", "headwater-settings")["data"].items():
-            monkeypatch.setenv(name, value)
-        project = one(manifests, "ConfigMap", "headwater-project")["data"]
-        (volume,) = (
-            each
-            for each in one(manifests, "Deployment", "headwater")["spec"]["template"]["spec"]["volumes"]
-            if each["name"] == "project"
-        )
-        for item in volume["configMap"]["items"]:
-            file = tmp_path / overlay / item["path"]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(project[item["key"]])
-        policy = load_corpus_file(tmp_path / overlay / "assets" / "handbook" / "defs.yaml")
-        assert policy.index.url == "http://qdrant:6333"
+        corpora = mounted_corpora(render(FOLDERS[overlay]), tmp_path / overlay, monkeypatch)
+        assert corpora.keys() == {"handbook"}
+        assert corpora["handbook"].index.url == "http://qdrant:6333"
+
+
+@pytest.mark.parametrize("overlay", ["production", "gpu"])
+def test_points_can_be_read_and_written_while_as_many_qdrant_pods_are_down_as_may_be(
+    overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests = render(FOLDERS[overlay])
+    peers = one(manifests, "StatefulSet", "qdrant")["spec"]["replicas"]
+    left = peers - one(manifests, "PodDisruptionBudget", "qdrant")["spec"]["maxUnavailable"]
+    for name, policy in mounted_corpora(manifests, tmp_path, monkeypatch).items():
+        # A copy on each: wherever a request goes, all points are there, and so is all of a snapshot.
+        assert policy.index.replication == peers, name
+        assert policy.index.replication / 2 < policy.index.write_copies <= left, name
+        # What Qdrant calls majority asks every copy.
+        assert policy.index.read_consistency in ("one", "quorum"), name
+    dev = render(FOLDERS["dev"])
+    for name, policy in mounted_corpora(dev, tmp_path / "dev", monkeypatch).items():
+        assert policy.index.replication <= one(dev, "StatefulSet", "qdrant")["spec"]["replicas"], name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_model_server_is_named_by_a_corpus_and_the_other_way_round(
+    overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests = render(FOLDERS[overlay])
+    served = set()
+    for name, pod in pods(manifests):
+        for container in containers(pod):
+            if "vllm" in container["image"]:
+                env = {each["name"]: each.get("value") for each in container["env"]}
+                (port,) = (each["port"] for each in one_service(manifests, pod)["spec"]["ports"])
+                service = one_service(manifests, pod)["metadata"]["name"]
+                served.add((f"http://{service}:{port}/v1", env["SERVED_MODEL_NAME"]))
+                assert name.startswith("Deployment ")
+    asked = set()
+    for policy in mounted_corpora(manifests, tmp_path, monkeypatch).values():
+        if policy.answer.llm is not None:
+            asked.add((policy.answer.llm.url, policy.answer.llm.model))
+        if policy.embed.url is not None:
+            asked.add((policy.embed.url, policy.embed.model))
+    assert asked == served
+    assert bool(served) == (overlay == "gpu")
+
+
+def one_service(manifests: list[Manifest], pod: Manifest) -> Manifest:
+    labels = pod["metadata"]["labels"].items()
+    (found,) = (each for each in manifests if each["kind"] == "Service" and each["spec"]["selector"].items() <= labels)
+    return found
 
 
 def policies(manifests: list[Manifest]) -> list[Manifest]:
@@ -271,7 +320,7 @@ NEEDED = {
 
 
 def test_pods_reach_what_they_need_and_nothing_else() -> None:
-    manifests = render(FOLDERS["gpu"])
+    manifests = render(FOLDERS["embeddings"])
     names = [
         "headwater",
         "headwater-migrate",
@@ -352,12 +401,12 @@ def test_prometheus_scrapes_services_and_ports_that_are_there() -> None:
 def test_gpus_are_asked_for_by_the_models_alone() -> None:
     with_gpu = {
         name
-        for name, pod in pods(render(FOLDERS["gpu"]))
+        for name, pod in pods(render(FOLDERS["embeddings"]))
         for container in containers(pod)
         if "nvidia.com/gpu" in container["resources"]["limits"]
     }
     assert with_gpu == {"Deployment vllm", "Deployment embeddings"}
-    for name, pod in pods(render(FOLDERS["gpu"])):
+    for name, pod in pods(render(FOLDERS["embeddings"])):
         if name in with_gpu:
             assert pod["spec"]["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
             assert [each["key"] for each in pod["spec"]["tolerations"]] == ["nvidia.com/gpu"]
@@ -366,7 +415,7 @@ def test_gpus_are_asked_for_by_the_models_alone() -> None:
 
 
 def test_the_jobs_that_fetch_models_may_ask_the_hub() -> None:
-    manifests = render(FOLDERS["gpu"])
+    manifests = render(FOLDERS["embeddings"])
     assert one(manifests, "ConfigMap", "headwater-settings")["data"]["HF_HUB_OFFLINE"] == "1"
     assert "HF_HUB_OFFLINE=1" in (K8S.parent / "Dockerfile").read_text(encoding="utf-8")
     for name in ("vllm-model", "embeddings-model"):

@@ -13,9 +13,7 @@ import yaml
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema, validate_concurrency_config
 
-from tests.manifests import CHECKOUT, K8S, Manifest, containers, pods, render, values
-
-OVERLAYS = ("dev", "production")
+from tests.manifests import CHECKOUT, K8S, OVERLAYS, VALUES, Manifest, containers, pods, render, values
 
 KNOWN = {
     "": "additionalInstanceConfig computeLogManager concurrency dagster-user-deployments dagsterDaemon dagsterWebserver "
@@ -50,7 +48,7 @@ def at(found: Manifest, path: str) -> list[Manifest]:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_only_keys_are_used_that_the_chart_knows(overlay: str) -> None:
-    found = values("values.yaml", f"values-{overlay}.yaml")
+    found = values(*VALUES[overlay])
     for path, known in KNOWN.items():
         for node in at(found, path):
             assert node.keys() <= set(known.split()), path or "top"
@@ -62,7 +60,7 @@ def snake(key: str) -> str:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_dagster_takes_the_instance_that_the_chart_makes_of_them(overlay: str) -> None:
-    found = values("values.yaml", f"values-{overlay}.yaml")
+    found = values(*VALUES[overlay])
     daemon, concurrency = found["dagsterDaemon"], found["concurrency"]
     instance = {
         "run_coordinator": {
@@ -94,7 +92,7 @@ def test_dagster_takes_the_instance_that_the_chart_makes_of_them(overlay: str) -
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_dagster_pod_is_confined_as_the_namespace_demands(overlay: str) -> None:
-    found = values("values.yaml", f"values-{overlay}.yaml")
+    found = values(*VALUES[overlay])
     (code,) = found["dagster-user-deployments"]["deployments"]
     for part in (found["dagsterWebserver"], found["dagsterDaemon"], code):
         assert part["podSecurityContext"]["runAsNonRoot"] is True
@@ -108,12 +106,15 @@ def test_every_dagster_pod_is_confined_as_the_namespace_demands(overlay: str) ->
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_dagster_runs_the_same_project_settings_and_image_as_the_endpoint(overlay: str) -> None:
     manifests = render(K8S / "overlays" / overlay)
-    (code,) = values("values.yaml", f"values-{overlay}.yaml")["dagster-user-deployments"]["deployments"]
+    (code,) = values(*VALUES[overlay])["dagster-user-deployments"]["deployments"]
     endpoint = dict(pods(manifests))["Deployment headwater"]
     there = {each["metadata"]["name"] for each in manifests}
     assert code["name"] not in {each["metadata"]["name"] for each in manifests if each["kind"] == "Service"}
     assert {each["name"] for each in code["envConfigMaps"]} <= there
-    assert f"{code['image']['repository']}:{code['image']['tag']}" == containers(endpoint)[-1]["image"]
+    # Nothing but steps computes on GPUs.
+    cuda = "-cuda" if overlay == "gpu" else ""
+    assert f"{code['image']['repository']}:{code['image']['tag']}" == containers(endpoint)[-1]["image"] + cuda
+    assert not cuda or " AS cuda\n" in (CHECKOUT / "Dockerfile").read_text(encoding="utf-8")
 
     def project(pod: Manifest) -> Any:
         (found,) = (each for each in pod["volumes"] if each["name"] == "project")
@@ -142,4 +143,10 @@ def test_no_value_is_a_secret(overlay: str) -> None:
             for value in node:
                 look(value, path)
 
-    look(values("values.yaml", f"values-{overlay}.yaml"), "")
+    look(values(*VALUES[overlay]), "")
+
+
+def test_with_gpus_the_code_location_differs_from_production_in_its_image_alone() -> None:
+    (plain,) = values(*VALUES["production"])["dagster-user-deployments"]["deployments"]
+    (cuda,) = values(*VALUES["gpu"])["dagster-user-deployments"]["deployments"]
+    assert {**cuda, "image": plain["image"]} == plain

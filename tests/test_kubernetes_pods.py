@@ -26,7 +26,7 @@ from headwater.policies import CorpusPolicy, PodShape
 from headwater.pool import usable_cpus
 from resources.executor import VARIABLE, executor, failing_for_good
 from resources.pods import POD_TAG, SHAPES, pod_shape
-from tests.manifests import NEWEST, OLDEST, Manifest, values
+from tests.manifests import K8S, NEWEST, OLDEST, VALUES, Manifest, kustomize, mounted_corpora, render, values
 
 SOURCE = {"source": {"uri": "s3://bucket"}}
 
@@ -46,7 +46,7 @@ def assets_of(policy: CorpusPolicy, name: str = "depot") -> dict[str, dg.AssetsD
 
 def launcher_config(overlay: str) -> dict[str, Any]:
     """Return the run launcher's configuration that the chart makes of the Helm values (its template _run-launcher)."""
-    found = values("values.yaml", f"values-{overlay}.yaml")
+    found = values(*VALUES[overlay])
     config = dict(found["runLauncher"]["config"]["k8sRunLauncher"])
     run = config.pop("runK8sConfig")
     return {
@@ -64,7 +64,7 @@ def launcher_config(overlay: str) -> dict[str, Any]:
 
 def code_location_context(overlay: str) -> dict[str, Any]:
     """Return what the code server says of its runs' containers (the chart's template k8sContainerContext)."""
-    (deployment,) = values("values.yaml", f"values-{overlay}.yaml")["dagster-user-deployments"]["deployments"]
+    (deployment,) = values(*VALUES[overlay])["dagster-user-deployments"]["deployments"]
     context: dict[str, Any] = {
         "image_pull_policy": deployment["image"]["pullPolicy"],
         "env_config_maps": [each["name"] for each in deployment["envConfigMaps"]],
@@ -157,6 +157,23 @@ def test_embedding_alone_asks_for_a_gpu_and_parsing_for_the_most_memory() -> Non
     heaviest = max(limits, key=lambda name: PodShape(memory=limits[name]["memory"]).memory_bytes)
     assert heaviest == "parsed_documents"
     assert {limits[name]["memory"] for name in limits.keys() - SHAPES.keys()} == {"2Gi"}
+
+
+@pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here (make kustomize)")
+@pytest.mark.parametrize(("overlay", "gpus"), [("production", {}), ("gpu", {"embeddings": "1"})])
+def test_steps_ask_for_gpus_with_the_image_that_can_use_them_and_only_then(
+    overlay: str, gpus: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpora = mounted_corpora(render(K8S / "overlays" / overlay), tmp_path, monkeypatch)
+    for name, mounted in corpora.items():
+        jobs = {asset: step_job(tags(each), overlay) for asset, each in assets_of(mounted, name).items()}
+        found = {asset: job["spec"]["template"]["spec"] for asset, job in jobs.items()}
+        limits = {asset: pod["containers"][0]["resources"]["limits"] for asset, pod in found.items()}
+        assert {asset: each["nvidia.com/gpu"] for asset, each in limits.items() if "nvidia.com/gpu" in each} == gpus
+        assert {asset for asset, pod in found.items() if "nodeSelector" in pod or "tolerations" in pod} == gpus.keys()
+        kubernetes_validate.validate(jobs["embeddings"], NEWEST, strict=True)
+    (code,) = values(*VALUES[overlay])["dagster-user-deployments"]["deployments"]
+    assert code["image"]["tag"].endswith("-cuda") == bool(gpus)
 
 
 def test_a_pod_is_confined_and_gets_the_project_the_secrets_and_no_more_threads_than_processors() -> None:
