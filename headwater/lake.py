@@ -122,6 +122,7 @@ class Table:
     def batches(self, columns: Sequence[str], ids: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """Yield the rows with these ids, at most ``rows`` at a time, in the table's own order.
 
+        A column that the running code writes and an earlier version didn't is null.
         The table is streamed once, whatever the number of ids; no more than a file's row group is in memory.
         """
         import pyarrow.compute as pc
@@ -131,11 +132,15 @@ class Table:
             return
         wanted = pa.array(ids, pa.string())
         dataset = table.to_pyarrow_dataset()
+        stored = [name for name in columns if name in dataset.schema.names]
+        absent = [self.schema.field(name) for name in columns if name not in stored]
         pending: list[pa.RecordBatch] = []
         count = 0
-        for batch in dataset.to_batches(columns=list(columns), batch_size=_SCAN_ROWS, **_frugally()):
+        for batch in dataset.to_batches(columns=stored, batch_size=_SCAN_ROWS, **_frugally()):
             # Not pushed into the scan: files written by a merge have statistics that Arrow can't compare strings with.
             kept = batch.filter(pc.is_in(batch.column("id").cast(pa.string()), value_set=wanted))
+            for field in absent:
+                kept = kept.append_column(field, pa.nulls(kept.num_rows, field.type))
             position = 0
             while position < kept.num_rows:
                 part = kept.slice(position, rows - count)

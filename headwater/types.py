@@ -73,8 +73,18 @@ class AnonymizedText:
 
 
 @dataclass(frozen=True, slots=True)
+class PageBreak:
+    """From character ``start`` of the cleaned text on a document stands on ``page``."""
+
+    page: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """What is embedded and retrieved: ``text == document.text[start:end]``.
+
+    ``page`` is the one that it begins on, ``page_breaks`` are those that begin inside it.
 
     ``tokens`` is the length of the *embedded* text (title and section path prepended, special tokens included)
     as the embedding model's own tokenizer counts it; ``ids`` are these tokens, for the model.
@@ -87,6 +97,7 @@ class Chunk:
     page: int | None
     tokens: int
     ids: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    page_breaks: tuple[PageBreak, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +118,9 @@ class Passage:
     ``language`` is an ISO 639-1 code, ``date`` and ``modified`` are ISO 8601, ``meta`` is front matter. ``duplicates``
     are the documents that this one stands for in the release and that the searcher may read now, most similar first.
 
-    ``chunks`` are the ids of the chunks that the passage was put together from, in reading order (``chunk_id``, the best
-    of them, gives it section and page); ``text`` is the document's ``cleaned_text[start:end]`` either way.
+    ``chunks`` are the ids of the chunks that the passage was put together from, in reading order (``chunk_id`` is the best
+    of them); ``text`` is the document's ``cleaned_text[start:end]`` either way. ``page`` is the one that it begins on,
+    ``page_breaks`` are those that begin inside it; a release that was made before there were any has none.
     """
 
     chunk_id: str
@@ -132,11 +144,19 @@ class Passage:
     meta: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     duplicates: tuple[Duplicate, ...] = ()
     chunks: tuple[str, ...] = ()
+    page_breaks: tuple[PageBreak, ...] = ()
+
+    def page_at(self, offset: int) -> int | None:
+        """Return the page on which character ``offset`` of the cleaned text stands."""
+        return next((one.page for one in reversed(self.page_breaks) if one.start <= offset), self.page)
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where a sentence of an answer comes from: ``quote`` is the verbatim ``cleaned_text[start:end]`` of ``doc``."""
+    """Where a sentence of an answer comes from: ``quote`` is the verbatim ``cleaned_text[start:end]`` of ``doc``.
+
+    It begins on ``page`` and ends on ``last_page``; both are None where the format has no pages.
+    """
 
     doc: str
     start: int
@@ -148,6 +168,7 @@ class Citation:
     page: int | None
     revision: str
     chunk_id: str
+    last_page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ def test_a_restart_is_said_in_the_stream_and_the_structure_holds_what_counts() -
 
 
 def test_one_source_has_one_number_however_often_it_is_cited() -> None:
-    second = cited("It is two metres high.", start=90)
+    second = cited("It is two metres high.", start=90, last_page=3)
 
     def twice() -> Iterator[AnswerEvent]:
         yield STARTED
@@ -180,7 +180,7 @@ def test_one_source_has_one_number_however_often_it_is_cited() -> None:
         content = chat.chat.completions.create(model=MODEL, messages=[user("?")]).choices[0].message.content or ""
     text, _, sources = content.partition("\n\nSources:\n")
     assert re.findall(r"\[(\d)\]", text) == ["1", "2", "1"]
-    assert sources.splitlines() == ["[1] Birds, Weir, page 2 (birds.md)", "[2] Birds, Weir, page 2 (birds.md)"]
+    assert sources.splitlines() == ["[1] Birds, Weir, page 2 (birds.md)", "[2] Birds, Weir, pages 2–3 (birds.md)"]
 
 
 def test_nothing_in_a_document_becomes_an_image_or_markup_of_the_message() -> None:

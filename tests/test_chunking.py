@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -237,7 +239,29 @@ def test_a_tokenizer_that_has_seen_too_many_words_forgets_them(monkeypatch: pyte
 def test_the_page_is_that_of_the_first_element() -> None:
     text = prose(20)
     parsed = ParsedDocument(text, (Element("Text", text, 4, (), 0, len(text)),))
-    assert {piece.page for piece in chunk(parsed)} == {4}
+    assert {(piece.page, piece.page_breaks) for piece in chunk(parsed)} == {(4, ())}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    parts=PARTS,
+    leaps=st.lists(st.one_of(st.none(), st.integers(0, 2)), min_size=8, max_size=8),
+    overlap=st.sampled_from([0, 8]),
+)
+def test_a_chunk_knows_the_page_of_each_of_its_characters(
+    parts: list[tuple[str, str, tuple[str, ...]]], leaps: list[int | None], overlap: int
+) -> None:
+    parsed, page, elements = document(parts), 1, []
+    for element, leap in zip(parsed.elements, leaps, strict=False):
+        page += leap or 0
+        elements.append(replace(element, page=None if leap is None else page))
+    parsed = replace(parsed, elements=tuple(elements))
+    for piece in chunk(parsed, ChunkPolicy(max_tokens=40, overlap_tokens=overlap)):
+        assert [one.start for one in piece.page_breaks] == sorted({one.start for one in piece.page_breaks})
+        for offset in range(piece.start, piece.end):
+            paged = [e.page for e in elements if e.page is not None and e.start <= offset]
+            known = [piece.page, *(one.page for one in piece.page_breaks if one.start <= offset)]
+            assert known[-1] == (paged[-1] if paged else None)
 
 
 def test_the_context_line_names_title_and_headings_once() -> None:

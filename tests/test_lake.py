@@ -51,6 +51,13 @@ def test_a_table_never_forgets_a_version_by_age(table: Table) -> None:
     assert configuration["delta.logRetentionDuration"] == "interval 36500 days"
 
 
+def test_a_column_that_an_earlier_version_did_not_write_is_null(table: Table) -> None:
+    table.replace(rows("one", "two"))
+    wider = Table(table.path, SCHEMA.append(pa.field("pages", pa.list_(pa.int32()))))
+    (found,) = wider.batches(["id", "pages", "text"], ["d1"], 10)
+    assert found.to_pylist() == [{"id": "d1", "text": "two", "pages": None}]
+
+
 def test_row_groups_are_small_however_a_table_is_written(table: Table) -> None:
     count = 2 * GROUP_ROWS + 5
 

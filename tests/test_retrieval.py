@@ -26,6 +26,7 @@ from headwater.retrieval.queries import Source, known_items
 from headwater.retrieval.search import _passage
 from headwater.retrieval.vectors import Found, QueryVectors
 from headwater.retrieval.weights import DEFAULT_WEIGHT, SETTING, Weights, weight_for
+from headwater.types import PageBreak
 
 TEXT = (
     "The keeper reads the gauge at dawn.\n\nHe writes the level into the book. The book is kept in the tower.\n"
@@ -146,6 +147,24 @@ def test_chunks_that_overlap_are_joined_without_repeating_a_character() -> None:
     one, other = hit(0, 60, 0.9, None), hit(40, len(TEXT), 0.8, "")
     (group,) = merge(singles([other, one]), 4000)
     assert group.text == TEXT
+
+
+def test_a_joined_passage_knows_the_page_of_each_of_its_characters() -> None:
+    first, second, third = parts()
+    paged = [
+        replace(one, payload={**one.payload, "page": 3, "page_breaks": breaks})
+        for one, breaks in ((first, None), (second, [{"page": 4, "start": second.payload["end"] - 5}]), (third, None))
+    ]
+    (group,) = merge(singles(paged[:2]), 4000)
+    passage = _passage(group, 1, ())
+    assert (passage.page, passage.page_breaks) == (3, (PageBreak(4, second.payload["end"] - 5),))
+    assert [passage.page_at(offset) for offset in (0, second.payload["end"] - 6, second.payload["end"] - 5)] == [
+        3,
+        3,
+        4,
+    ]
+    (alone,) = singles([first])  # a release from before there were page breaks
+    assert _passage(alone, 1, ()).page_breaks == ()
 
 
 def test_of_results_that_say_the_same_the_best_is_kept_and_names_the_others() -> None:

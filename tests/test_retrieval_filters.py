@@ -34,6 +34,7 @@ DOCUMENTS: list[dict[str, Any]] = [
         "date": "2023-11-20",
         "meta": '{"level": 5}',
         "page": 2,
+        "page_breaks": [{"page": 3, "start": 4}, {"page": 5, "start": 7}],
     },
     {"key": "policies-old/pay.md", "language": "de", "date": "2024-07-09", "meta": '{"draft": false, "team": "pay"}'},
     {"key": "notes/heron's.md", "language": "en", "date": "2025-01-02", "keywords": ["grey heron", "weir"]},
@@ -96,6 +97,12 @@ def found(searcher: Searcher, filters: Any, readers: frozenset[str] | None = Non
         ("title = 'Travel by rail'", {1}),
         ("title ^= Travel", {1}),
         ("page in (1, 2)", {0, 1}),
+        ("page = 3", {1}),
+        ("page in (1, 5)", {0, 1}),
+        ("page = 4", set()),
+        ("page >= 5", {1}),
+        ("not page = 5", {0, 2, 3, 4}),
+        ("page != 2 and language = en", {0, 3}),
         ("language = en and key ^= policies/ or language = de and date = 2024-07-09", {0, 1, 2}),
         ("language = en and (key ^= policies/ or language = de)", {0, 1}),
         ("not (language = en or page = 1)", {2, 4}),
@@ -110,6 +117,11 @@ def test_an_expression_finds_what_it_says_on_either_engine(
             found(searcher, text)
     else:
         assert found(searcher, text) == wanted
+
+
+def test_one_page_of_a_chunk_has_to_be_inside_both_limits_of_a_range(searcher: Searcher) -> None:
+    assert found(searcher, {"page": {"gt": 2, "lte": 3}}) == {1}
+    assert found(searcher, {"page": {"gt": 3, "lt": 5}}) == set()  # although its pages are 2, 3 and 5
 
 
 def test_no_negation_shows_what_the_reader_may_not_see(searcher: Searcher) -> None:

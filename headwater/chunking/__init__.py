@@ -7,6 +7,7 @@ that is not white space, once. The rules:
 * Elements stay whole where they fit; longer ones are cut between table rows or sentences, then between tokens.
 * Pieces below ``min_tokens`` join the neighbour that shares more of their heading path: the same section, an
   enclosing one, or a section next to them under the same parent; only while the cap allows.
+* A chunk may go over a page break: it knows where each of its pages begins.
 * With ``overlap_tokens`` a chunk that was cut off inside its section begins again with the last sentences before it.
 * The cap holds for the *embedded* text, the model's prompt for documents and special tokens included, as
   :func:`embedded_text` puts it together.
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 from headwater.chunking.context import context_line, embedded_text
 from headwater.chunking.overlap import with_overlap
 from headwater.chunking.packing import Passage, join_tiny, pack
+from headwater.chunking.pages import Pages
 from headwater.chunking.tokens import TokenizedText
 from headwater.chunking.units import Unit, divide, sections, trim, units
 from headwater.embedding.tokenizing import text_tokenizer
@@ -34,7 +36,7 @@ from headwater.types import Chunk, ParsedDocument
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 REASONS: dict[str, tuple[str, str]] = {
     "no_chunks": (
@@ -96,6 +98,7 @@ def chunk(
     if policy.overlap_tokens:
         joined = with_overlap(joined, text, policy.overlap_tokens)
 
+    pages = Pages(document)
     chunks: list[Chunk] = []
     pending = joined[::-1]
     while pending:
@@ -111,7 +114,9 @@ def chunk(
             whole = prompt + embedded_text(title, passage.section, piece, policy, tokenizer)
             ids = tuple(vocabulary.model_ids(whole))
         if len(ids) <= policy.max_tokens:
-            chunks.append(Chunk(piece, passage.start, passage.end, passage.section, passage.page, len(ids), ids))
+            start, end = passage.start, passage.end
+            breaks = pages.inside(start, end)
+            chunks.append(Chunk(piece, start, end, passage.section, pages.at(start), len(ids), ids, breaks))
         elif passage.own_start is not None:
             pending.append(replace(passage, start=passage.own_start, own_start=None))
         elif len(piece) > 1:
@@ -127,9 +132,9 @@ def _halves(passage: Passage, text: TokenizedText) -> list[Passage]:
     cut = text.cut(start, end, max(1, text.weight(start, end) // 2))
     if cut >= end:
         cut = (start + end) // 2
-    unit = Unit(start, end, passage.section, passage.page)
+    unit = Unit(start, end, passage.section)
     halves = [*trim(unit, text.text, start, cut), *trim(unit, text.text, cut, end)]
-    return [Passage(half.start, half.end, half.section, half.page) for half in halves]
+    return [Passage(half.start, half.end, half.section) for half in halves]
 
 
 @lru_cache(maxsize=4)

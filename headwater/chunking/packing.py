@@ -22,7 +22,6 @@ class Passage:
     start: int
     end: int
     section: tuple[str, ...]
-    page: int | None
     own_start: int | None = None
 
 
@@ -48,7 +47,7 @@ def pack(block: Sequence[Unit], text: TokenizedText, room: int) -> list[Passage]
             end -= 1
         if block[end].heading:
             end = last
-        passages.append(Passage(block[first].start, block[end].end, block[first].section, block[first].page))
+        passages.append(Passage(block[first].start, block[end].end, block[first].section))
         first = end + 1
     return passages
 
@@ -102,4 +101,4 @@ def _joined(first: Passage, second: Passage) -> Passage | None:
     siblings = len(first.section) == len(second.section) == len(shared) + 1
     if not (encloses or siblings):
         return None
-    return Passage(first.start, second.end, shared, first.page)
+    return Passage(first.start, second.end, shared)

@@ -20,7 +20,6 @@ class Unit:
     start: int
     end: int
     section: tuple[str, ...]
-    page: int | None
     heading: bool = False
     table: bool = False
     opens: bool = True
@@ -34,14 +33,13 @@ def units(document: ParsedDocument) -> list[Unit]:
     found: list[Unit] = []
     position = 0
     section: tuple[str, ...] = ()
-    page: int | None = None
     for element in document.elements:
-        found += _paragraphs(document.text, position, element.start, section, page)
-        section, page = element.section, element.page
-        unit = Unit(element.start, element.end, section, page, element.kind == "Title", element.kind == "Table")
+        found += _paragraphs(document.text, position, element.start, section)
+        section = element.section
+        unit = Unit(element.start, element.end, section, element.kind == "Title", element.kind == "Table")
         found += trim(unit, document.text, element.start, element.end)
         position = max(position, element.end)
-    found += _paragraphs(document.text, position, len(document.text), section, page)
+    found += _paragraphs(document.text, position, len(document.text), section)
     for index in range(len(found) - 2, -1, -1):
         unit, following = found[index], found[index + 1]
         if unit.heading and following.section[: len(unit.section)] == unit.section:
@@ -49,14 +47,14 @@ def units(document: ParsedDocument) -> list[Unit]:
     return found
 
 
-def _paragraphs(text: str, start: int, end: int, section: tuple[str, ...], page: int | None) -> list[Unit]:
+def _paragraphs(text: str, start: int, end: int, section: tuple[str, ...]) -> list[Unit]:
     """Return the paragraphs of a stretch without elements."""
     result = []
     for block in re.split(r"(\n[^\S\n]*\n\s*)", text[start:end]):
         trimmed = block.strip()
         if trimmed:
             offset = start + len(block) - len(block.lstrip())
-            result.append(Unit(offset, offset + len(trimmed), section, page))
+            result.append(Unit(offset, offset + len(trimmed), section))
         start += len(block)
     return result
 

@@ -100,6 +100,7 @@ def place_of(source: Mapping[str, Any]) -> str:
     if section:
         parts.append(" > ".join(section))
     if source["page"] is not None:
-        parts.append(f"page {source['page']}")
+        last = source.get("last_page") or source["page"]
+        parts.append(f"page {source['page']}" if last == source["page"] else f"pages {source['page']}-{last}")
     parts.append(f"characters {source['start']}-{source['end']}")
     return " | ".join(parts)

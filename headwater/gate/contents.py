@@ -17,9 +17,12 @@ _VECTOR_TOLERANCE = 1e-4
 """Largest difference per number between the lake's vector and the index's; both are float32 copies of one another,
 but a server may normalise them again."""
 
+_ADDED = ("page_breaks",)
+"""Columns of the embeddings that a release made by an earlier version of Headwater doesn't have."""
+
 _COMPARED = (
     *("doc_id", "key", "revision", "title", "section", "page", "start", "end", "text", "content_type", "readers"),
-    *("language", "date", "modified", "authors", "keywords", "meta"),
+    *("language", "date", "modified", "authors", "keywords", "meta", *_ADDED),
 )
 
 _READ_FOR_NAMES = 100
@@ -65,10 +68,11 @@ def counts_reconcile(subject: Subject) -> Finding:
 def content_matches(subject: Subject) -> Finding:
     """The sampled points say what the lake says at the release's versions."""
     versions, tables = subject.info.table_versions, subject.corpus.tables
+    embeddings = tables.embeddings.scan(versions["embeddings"])
+    added = [name for name in _ADDED if name in embeddings.collect_schema()]
     wanted = (
-        tables.embeddings.scan(versions["embeddings"])
-        .filter(pl.col("id").is_in(list(subject.sampled)))
-        .select("id", "doc_id", "title", "section", "page", "start", "end", "text", "vector")
+        embeddings.filter(pl.col("id").is_in(list(subject.sampled)))
+        .select("id", "doc_id", "title", "section", "page", "start", "end", "text", "vector", *added)
         .join(
             tables.source_objects.scan(versions["source_objects"]).select("doc_id", "key", "revision", "readers"),
             on="doc_id",
@@ -99,7 +103,7 @@ def content_matches(subject: Subject) -> Finding:
 
 def _plain(value: Any) -> Any:
     """Return a value in one form: a missing list is an empty one."""
-    return [] if value is None else sorted(value) if isinstance(value, list) else value
+    return [] if value is None else sorted(value, key=str) if isinstance(value, list) else value
 
 
 def no_vector_missing(subject: Subject) -> Finding:

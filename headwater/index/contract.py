@@ -31,6 +31,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+PAGE_BREAKS = pa.list_(pa.struct([("page", pa.int32()), ("start", pa.int64())]))
+
 POINT_SCHEMA = pa.schema(
     [
         ("chunk_id", pa.string()),
@@ -58,11 +60,16 @@ POINT_SCHEMA = pa.schema(
         ("modified_seconds", pa.int64()),
         ("meta", pa.string()),
         ("lead", pa.string()),
+        ("page_breaks", PAGE_BREAKS),
     ]
 )
 """Columns of an upsert batch. ``chunk_id`` is a UUID string; ``fingerprint`` is the row fingerprint of the point;
 ``*_seconds`` are the dates as Unix time; ``meta`` is the front matter as a JSON object of flat values; ``lead`` is the
-white space between the document's chunk before and this one, null where something else lies between them."""
+white space between the document's chunk before and this one, null where something else lies between them;
+``page_breaks`` are the pages that begin inside the chunk and their first characters, null where none does."""
+
+BREAK_PAGES = "page_breaks[].page"
+"""The further pages of a point, as a filter names them: one on ``page`` finds a chunk by any page that it stands on."""
 
 FILTERABLE = ("doc_id", "key", "title", "content_type", "page", "language", "date", "modified", "authors", "keywords")
 """Fields that a caller may filter on, beside ``meta.<name>``; ``readers`` is filtered by the principal, never by the
@@ -73,6 +80,7 @@ INDEXED: Mapping[str, Literal["keyword", "integer"]] = {
     "key": "keyword",
     "content_type": "keyword",
     "page": "integer",
+    BREAK_PAGES: "integer",
     "readers": "keyword",
     "language": "keyword",
     "authors": "keyword",

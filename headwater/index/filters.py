@@ -10,7 +10,7 @@ list of such):
 ``title``                              the same: as the document states it, whole
 ``language``                           text, equal to the field; prefix
 ``authors``, ``keywords``              text, equal to one of the field's entries; prefix
-``page``                               whole number; range of numbers
+``page``                               whole number, one of the pages that the passage's text stands on; range of numbers
 ``date``, ``modified``                 ISO 8601, from a year alone to a moment: the stretch of time it names has to
                                        hold the document's date. In a range ``gte`` and ``lt`` begin where that
                                        stretch begins, ``gt`` and ``lte`` where it ends
@@ -30,7 +30,7 @@ from typing import Any
 
 from headwater.dates import period
 from headwater.errors import FilterError
-from headwater.index.contract import FILTERABLE, SearchRequest, flag_of
+from headwater.index.contract import BREAK_PAGES, FILTERABLE, SearchRequest, flag_of
 from headwater.metadata import DATES, META, META_NAME
 
 LIMITS = ("gt", "gte", "lt", "lte")
@@ -179,7 +179,8 @@ def _alternatives(name: Any, value: Any) -> list[Condition]:
         stretches = sorted({period(item) for item in values})
         return [Within(f"{name}_seconds", {"gte": start, "lt": end}) for start, end in stretches]
     if name == "page":
-        return [AnyOf(name, tuple(sorted(set(values))))]
+        pages = tuple(sorted(set(values)))
+        return [AnyOf(name, pages), AnyOf(BREAK_PAGES, pages)]
     texts = tuple(sorted({item for item in values if isinstance(item, str)}))
     numbers = sorted({float(item) for item in values if not isinstance(item, bool | str)})
     flags = tuple(sorted({flag_of(name.removeprefix(META), item) for item in values if isinstance(item, bool)}))
@@ -211,7 +212,8 @@ def _range(name: str, limits: Mapping[Any, Any]) -> Condition:
     if name not in DATES:
         if not all(_is_number(limit) and not isinstance(limit, bool) for limit in limits.values()):
             raise FilterError(f"the limits of the range of {name!r} must be numbers")
-        return Within(name, {side: float(limit) for side, limit in limits.items()})
+        within = Within(name, {side: float(limit) for side, limit in limits.items()})
+        return OneHolds((within, Within(BREAK_PAGES, within.limits))) if name == "page" else within
     if not all(_is_date(limit) for limit in limits.values()):
         raise FilterError(f"the limits of the range of {name!r} must be dates such as 2024-05-31")
     seconds: dict[str, float] = {}

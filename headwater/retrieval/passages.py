@@ -1,7 +1,6 @@
 """Results to passages: neighbours put together, and one passage of those that say the same.
 
-Chunks of one document are joined when they follow one another in its text, in one section and on one page: citations
-name both. The text between two chunks is white space that the index holds (``lead``), so a joined passage is the
+Chunks of one document are joined when they follow one another in its text, in one section, and begin on one page. The text between two chunks is white space that the index holds (``lead``), so a joined passage is the
 document's text from its start to its end, to the character. All parts are results of the same search of the same
 release: nothing comes in that the searcher may not read, or that the filters leave out.
 """
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headwater.index.contract import Hit
+from headwater.types import PageBreak
 
 NEAR_DUPLICATE = 0.8
 """Jaccard of word 5-shingles from which two texts count as the same: the line's own threshold for documents."""
@@ -51,6 +51,12 @@ class Group:
     def end(self) -> int:
         """Character after the last one."""
         return int(self.hits[-1].payload["end"])
+
+    @property
+    def page_breaks(self) -> tuple[PageBreak, ...]:
+        """The pages that begin inside the passage."""
+        found = {PageBreak(**one) for hit in self.hits for one in hit.payload.get("page_breaks") or ()}
+        return tuple(sorted(found, key=lambda one: one.start))
 
 
 def singles(hits: Sequence[Hit]) -> list[Group]:

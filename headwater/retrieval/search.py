@@ -224,4 +224,5 @@ def _passage(group: Group, release: int, stands_for: tuple[Duplicate, ...]) -> P
         meta=dict(payload.get("meta") or {}),  # the searcher keeps its own
         duplicates=tuple(sorted(alike, key=lambda other: (-other.similarity, other.key))),
         chunks=tuple(hit.chunk_id for hit in group.hits),
+        page_breaks=group.page_breaks,
     )

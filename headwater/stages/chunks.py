@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 from headwater import chunking
 from headwater.driver import Stage, row_schema
 from headwater.hashing import chunk_id
+from headwater.index.contract import PAGE_BREAKS
 from headwater.policies import ChunkPolicy, CorpusPolicy
 from headwater.stages.columns import ok_row, unpack_document
 from headwater.types import Chunk
@@ -36,6 +38,7 @@ CHUNKS = pa.schema(
         ("embedded", pa.string()),
         ("terms", pa.int32()),
         ("lead", pa.string()),
+        ("page_breaks", PAGE_BREAKS),
     ]
 )
 
@@ -93,6 +96,7 @@ def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
                 embedded=text,
                 terms=int(count),
                 lead=lead,
+                page_breaks=[asdict(one) for one in piece.page_breaks] or None,
             )
             result.append(values | {"id": chunk_id(row["id"], ordinal)})
         if not pieces:

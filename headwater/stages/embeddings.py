@@ -18,6 +18,7 @@ from headwater.driver import RowFunction, Stage, row_schema
 from headwater.embedding.contract import REASONS, EmbeddingModel, Work, all_or_error
 from headwater.errors import ConfigError
 from headwater.hashing import digest
+from headwater.index.contract import PAGE_BREAKS
 from headwater.lake import Table
 from headwater.policies import EmbedPolicy
 from headwater.stages.columns import ok_row
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 _MASS_FAILURE_ROWS = 20
 """When this many texts, and all of a batch, have no vector, the model is at fault, not the texts: the run stops."""
-_COPIED = ("ordinal", "text", "start", "end", "section", "page", "tokens", "title", "lead")
+_COPIED = ("ordinal", "text", "start", "end", "section", "page", "tokens", "title", "lead", "page_breaks")
 
 EMBEDDINGS = pa.schema(
     [
@@ -44,6 +45,7 @@ EMBEDDINGS = pa.schema(
         ("tokens", pa.int32()),
         ("title", pa.string()),
         ("lead", pa.string()),
+        ("page_breaks", PAGE_BREAKS),
     ]
 )
 """Vectors beside what the index stores with them, so that the index reads one table in one pass."""

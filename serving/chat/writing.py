@@ -96,9 +96,15 @@ def _turn(question: str, answer: str) -> Turn:
 
 
 def _place(citation: Citation) -> str:
-    page = f", page {citation.page}" if citation.page is not None else ""
+    page = f", {_pages(citation)}" if citation.page is not None else ""
     section = f", {_plain(citation.section[-1])}" if citation.section else ""
     return f"{_plain(citation.title)}{section}{page} ({_plain(citation.key)})"
+
+
+def _pages(citation: Citation) -> str:
+    if citation.last_page in (None, citation.page):
+        return f"page {citation.page}"
+    return f"pages {citation.page}–{citation.last_page}"
 
 
 def _plain(text: str) -> str:

@@ -64,7 +64,8 @@ class CitationOut(Response):
     key: str = Field(examples=["leave.md"])
     title: str
     section: list[str]
-    page: int | None
+    page: int | None = Field(description="The page on which the quote begins.")
+    last_page: int | None = Field(description="The page on which the quote ends.")
     revision: str
     chunk_id: str
     start: int

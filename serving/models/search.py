@@ -41,6 +41,13 @@ class DuplicateOut(Response):
     similarity: float = Field(description="Exact Jaccard similarity of the two, from 0 to 1.")
 
 
+class PageBreakOut(Response):
+    """From character ``start`` of the cleaned text on, the document stands on ``page``."""
+
+    page: int
+    start: int
+
+
 class PassageOut(Response):
     """One passage found; ``text`` is ``cleaned_text[start:end]`` of the document."""
 
@@ -51,7 +58,8 @@ class PassageOut(Response):
     release: int
     title: str
     section: list[str] = Field(description="Headings above, outermost first.")
-    page: int | None
+    page: int | None = Field(description="The page that it begins on.")
+    page_breaks: list[PageBreakOut] = Field(description="The pages that begin inside it.")
     start: int
     end: int
     text: str

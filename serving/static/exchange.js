@@ -15,9 +15,13 @@ const LEFT_OUT = {
   unsafe: "a link, an image or an instruction",
 };
 
+function pages({ page, last_page: last }) {
+  return (last ?? page) === page ? `page ${page}` : `pages ${page}–${last}`;
+}
+
 function where(source) {
   const parts = [source.title, ...source.section.filter((name) => name !== source.title)];
-  if (source.page !== null) parts.push(`page ${source.page}`);
+  if (source.page !== null) parts.push(pages(source));
   return parts.join(" › ");
 }
 

@@ -39,7 +39,7 @@ export async function openSource(source, from, opener) {
 
 function facts(found) {
   const { source, from } = shown;
-  // A chunk may hold several small sections, or end on the next page; the document knows where the words stand.
+  // A chunk may hold several small sections; the document knows in which one the words stand, and on which page.
   const around = (spans) => spans.find((part) => part.start <= source.start && source.start < part.end);
   const section = around(found.sections)?.section ?? source.section;
   const alike = from.duplicates.map((other) => `${other.key} (${Math.round(100 * other.similarity)} % the same)`);

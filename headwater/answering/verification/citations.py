@@ -14,7 +14,7 @@ BRIDGE = 2
 
 
 def cite(passage: Passage, start: int, end: int) -> Citation:
-    """Return the citation of ``passage.text[start:end]``."""
+    """Return the citation of ``passage.text[start:end]``, with the pages on which these words begin and end."""
     return Citation(
         doc=passage.doc_id,
         start=passage.start + start,
@@ -23,9 +23,10 @@ def cite(passage: Passage, start: int, end: int) -> Citation:
         key=passage.key,
         title=passage.title,
         section=passage.section,
-        page=passage.page,
+        page=passage.page_at(passage.start + start),
         revision=passage.revision,
         chunk_id=passage.chunk_id,
+        last_page=passage.page_at(passage.start + max(start, end - 1)),
     )
 
 
