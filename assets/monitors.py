@@ -1,7 +1,7 @@
 """What is watched of answers day by day: their quality, their speed and their cost."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -12,6 +12,9 @@ from assets.stage import stage_asset
 from headwater import answer_log as log
 from headwater.policies import CorpusPolicy
 from resources.headwater import HeadwaterResource
+
+if TYPE_CHECKING:
+    from headwater.corpus import Corpus
 
 QUALITY = (
     "refused_share",
@@ -36,7 +39,8 @@ def answer_quality(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefinition:
     )
     def answer_quality(context: dg.AssetExecutionContext, headwater: HeadwaterResource) -> dg.MaterializeResult:
         """Day by day: the share of questions that were refused and of sentences that the verifier left out, how long
-        answers and conversations are, and the share of thumbs that are down.
+        answers and conversations are, and the share of thumbs that are down; and the same by version of the prompt and model, the versions of a test
+        compared.
         """
         from headwater.answer_log.monitors import between, drop_reasons, feedback_by_day, feedback_counts
 
@@ -52,6 +56,7 @@ def answer_quality(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefinition:
             also=feedback_by_day(votes, start, end).select("day", "down_share"),
             more=lambda recent: {
                 "left_out": dg.MetadataValue.md(bars(drop_reasons(recent))),
+                **by_prompt(opened, recent, votes),
                 **numbers({"down_share": counts["thumbs_down"] / thumbs if thumbs else None}),
             },
         )
@@ -77,6 +82,22 @@ def answer_costs(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefinition:
         return _figures(headwater, corpus, COSTS)
 
     return answer_costs
+
+
+def by_prompt(corpus: "Corpus", log: pl.DataFrame, feedback: pl.DataFrame) -> dict[str, dg.MetadataValue]:
+    """Return tables of what became of the answers of each version of a prompt, and of how the versions compare."""
+    from headwater.answer_log.prompt_results import compare_prompts, results_by_prompt
+    from headwater.answer_log.prompt_tables import comparison_rows, result_rows
+    from headwater.prompts.labels import live_versions
+
+    names = {prompt.partition("@")[0] for prompt in log["prompt"].drop_nulls().unique()}
+    compared = compare_prompts(log, feedback, live_versions(corpus.ledger, sorted(names)))
+    tables = {"prompts": result_rows(results_by_prompt(log, feedback)), "prompts_compared": comparison_rows(compared)}
+    return {
+        name: dg.MetadataValue.md(markdown_table(pl.DataFrame(rows, infer_schema_length=None)))
+        for name, rows in tables.items()
+        if rows
+    }
 
 
 def _figures(

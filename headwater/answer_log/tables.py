@@ -98,7 +98,7 @@ def update_answer_log(corpus: Corpus, now: datetime | None = None) -> LogReport:
         rows = [
             row
             for record in corpus.ledger.each_answer(corpus.name, since)
-            if (row := _answer_row(record))["id"] not in ids
+            if (row := answer_row(record))["id"] not in ids
         ]
         gone = sorted(ids - corpus.ledger.answer_ids(corpus.name))
         return _write(table, rows, gone, known.height, expired)
@@ -113,7 +113,7 @@ def update_feedback(corpus: Corpus) -> LogReport:
         table = corpus.tables.feedback
         known = _known(table, "fingerprint")
         before = dict(known.select("id", "fingerprint").iter_rows())
-        rows = [_feedback_row(record) for record in corpus.ledger.feedback(corpus.name)]
+        rows = [feedback_row(record) for record in corpus.ledger.feedback(corpus.name)]
         changed = [row for row in rows if before.get(row["id"]) != row["fingerprint"]]
         gone = sorted(before.keys() - {row["id"] for row in rows})
         new = sum(row["id"] not in before for row in changed)
@@ -144,7 +144,8 @@ def _write(
     return LogReport(before + len(rows) - len(gone), len(rows), len(gone), table.version(), expired)
 
 
-def _answer_row(record: AnswerRecord) -> dict[str, Any]:
+def answer_row(record: AnswerRecord) -> dict[str, Any]:
+    """Return the row of :data:`ANSWER_LOG` for an answer."""
     sentences = record.sentences
     row = {
         "asked_at": record.asked_at,
@@ -173,7 +174,8 @@ def _answer_row(record: AnswerRecord) -> dict[str, Any]:
     return _identified(record.id, row)
 
 
-def _feedback_row(record: FeedbackRecord) -> dict[str, Any]:
+def feedback_row(record: FeedbackRecord) -> dict[str, Any]:
+    """Return the row of :data:`FEEDBACK` for a feedback."""
     row = {
         "answer_id": record.answer_id,
         "given_at": record.given_at,

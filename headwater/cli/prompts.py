@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headwater.cli.options import AsJson
-from headwater.cli.output import print_json, print_table, say
+from headwater.cli.output import busy, print_json, print_table, say
 from headwater.errors import ConfigError
 
 if TYPE_CHECKING:
+    from headwater.ledger import Ledger
     from headwater.prompts import PromptRegistry
 
 app = typer.Typer(no_args_is_help=True, help="The prompts of a project: versions, labels, A/B tests, rollback.")
@@ -128,6 +130,46 @@ def weights(
 
 
 @app.command()
+def results(
+    name: Name,
+    days: Annotated[int, typer.Option("--days", min=1, max=36_500, help="Answers of the last N days.")] = 30,
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", metavar="NAME", help="Of this corpus alone. [default: all of the project]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of the answers of each version and model, and how a version does beside the live one.
+
+    Read from the records of answers and feedback. Quoted and cached answers do not count; votes on cached ones do.
+    """
+    from headwater.answer_log.prompt_results import compare_prompts, results_by_prompt, written_with
+    from headwater.answer_log.prompt_tables import comparison_rows, result_rows
+    from headwater.project import find_project
+    from headwater.prompts.labels import live_versions
+    from headwater.prompts.purposes import check_name
+
+    check_name(name)
+    project = find_project()
+    if corpus is not None:
+        project.corpus_file(corpus)  # names the corpora that there are
+    since = datetime.now(UTC) - timedelta(days=days)
+    corpora = [corpus] if corpus is not None else project.corpus_names()
+    with _ledger() as ledger, busy("Reading answers"):
+        live = live_versions(ledger, [name])
+        written = written_with(ledger, corpora, name, since)
+    found, compared = results_by_prompt(*written), compare_prompts(*written, live)
+    if as_json:
+        print_json({"name": name, "since": since, "live": live.get(name), "results": found, "comparisons": compared})
+    elif not found:
+        say(f"No answer of the last {days} days that is kept was written with {name}.")
+    else:
+        _print_rows(result_rows(found))
+        if compared:
+            say()
+            _print_rows(comparison_rows(compared))
+
+
+@app.command()
 def diff(
     name: Name,
     a: Annotated[int, typer.Argument(metavar="A", help="A version.")],
@@ -196,19 +238,27 @@ def _own_cases() -> Path:
     return prompts_folder(find_project()) / "tests"
 
 
+def _print_rows(rows: list[dict[str, object]]) -> None:
+    print_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+@contextmanager
+def _ledger() -> Iterator[Ledger]:
+    from headwater.ledger import Ledger
+    from headwater.project import find_project
+
+    with closing(Ledger(find_project().ledger_url)) as ledger:
+        yield ledger
+
+
 @contextmanager
 def _registry() -> Iterator[PromptRegistry]:
-    from headwater.ledger import Ledger
     from headwater.project import find_project
     from headwater.prompts import PromptRegistry
     from headwater.prompts.files import prompts_folder
 
-    project = find_project()
-    ledger = Ledger(project.ledger_url)
-    try:
-        yield PromptRegistry(ledger, prompts_folder(project))
-    finally:
-        ledger.close()
+    with _ledger() as ledger:
+        yield PromptRegistry(ledger, prompts_folder(find_project()))
 
 
 def _overview(registry: PromptRegistry, name: str) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""What the moves of a prompt's labels come to: pure functions over its history, oldest move first."""
+"""What the moves of a prompt's labels come to: functions over its history, oldest move first."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from headwater.errors import ConfigError
 from headwater.hashing import digest
+from headwater.ledger import Ledger
 from headwater.ledger.prompts import LabelMove
 
 LIVE = "live"
@@ -27,6 +28,12 @@ def check_label(label: str) -> None:
 def standing(moves: Sequence[LabelMove]) -> dict[str, LabelMove]:
     """Return the newest move of each label."""
     return {move.label: move for move in moves}
+
+
+def live_versions(ledger: Ledger, names: Iterable[str]) -> dict[str, str]:
+    """Return the live version (``answer@3``) of each of these prompts that has one."""
+    now = {name: standing(ledger.label_moves(name)) for name in names}
+    return {name: f"{name}@{moves[LIVE].version}" for name, moves in now.items() if LIVE in moves}
 
 
 def arms(now: Mapping[str, LabelMove]) -> list[tuple[str, float]]:
