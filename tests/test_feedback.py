@@ -321,6 +321,46 @@ def test_a_golden_set_that_is_not_there_yet_is_begun(corpus: Corpus, tmp_path: P
     assert [question.question for question in read_golden(path)] == [BOAT]
 
 
+def out_of_reach(corpus: Corpus, path: Path) -> None:
+    """Let the corpus' golden set be a file that nobody can write, whoever runs the tests."""
+    gate = corpus.policy.gate.model_copy(update={"golden": str(path)})
+    corpus.policy = corpus.policy.model_copy(update={"gate": gate})
+
+
+def test_a_golden_set_that_can_not_be_written_says_what_to_do(corpus: Corpus, tmp_path: Path) -> None:
+    _, name = said(corpus, BOAT)
+    (tmp_path / "file").touch()
+    out_of_reach(corpus, tmp_path / "file" / "golden.jsonl")
+    with pytest.raises(ConfigError, match=r"file/golden\.jsonl.*\(\w.*\).*--output FILE") as raised:
+        promote(corpus, name, by="me", documents=["boats.md"])
+    assert "rowing" not in str(raised.value)  # an error holds no text of documents or questions
+    assert corpus.ledger.one_feedback(SMALL, name).state == "open"
+    lines: list[str] = []
+    assert promote(corpus, name, by="me", documents=["boats.md"], write=lines.append).added
+    (tmp_path / "elsewhere.jsonl").write_text(lines[0])
+    assert [question.question for question in read_golden(tmp_path / "elsewhere.jsonl")] == [BOAT]
+    assert corpus.ledger.one_feedback(SMALL, name).state == "promoted"
+
+
+def test_an_erasure_that_can_not_change_the_golden_set_waits_for_the_file(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, boat = said(corpus, BOAT)
+    promote(corpus, boat, by="me", documents=["boats.md"])
+    path = Path(str(corpus.policy.gate.golden))
+
+    def refuse(*_: Any, **__: Any) -> int:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", refuse)
+        with pytest.raises(ConfigError, match=r"golden\.jsonl.*1 promoted.*Read-only file system.*erase"):
+            forget_promoted(path, {"boats.md"})
+    assert len(golden_of(corpus)) == 2
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in GOLDEN))  # as the person does who keeps the file
+    assert forget_promoted(path, {"boats.md"}) == 0
+
+
 def test_an_erasure_takes_promoted_quotes_out_of_the_golden_set(corpus: Corpus) -> None:
     (_, boat), (_, gauge) = said(corpus, BOAT), said(corpus, GAUGE)
     promote(corpus, boat, by="me", documents=["boats.md"])
@@ -374,9 +414,39 @@ def test_the_command_lists_promotes_and_dismisses(corpus: Corpus) -> None:
     assert len(json.loads(run("list", "--state", "all", "--json").output)) == 2
 
 
+def test_the_command_gives_the_line_where_the_golden_set_can_not_be_written(corpus: Corpus, tmp_path: Path) -> None:
+    (_, boat), (_, gauge) = said(corpus, BOAT), said(corpus, GAUGE)
+    golden = Path(str(corpus.policy.gate.golden))
+    golden.unlink()
+    golden.mkdir()  # nobody can write a file that is a folder
+    failed = run("promote", boat, "--document", "boats.md")
+    assert failed.exit_code == 1 and str(golden) in failed.stderr and "--output" in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
+    printed = run("promote", boat, "--document", "boats.md", "--output", "-")
+    assert printed.exit_code == 0 and json.loads(printed.stdout)["question"] == BOAT
+    kept = tmp_path / "repository" / "golden.jsonl"
+    done = run("promote", gauge, "--document", "gauge.md", "--output", str(kept))
+    assert done.exit_code == 0 and str(kept) in done.stdout
+    assert [question.question for question in read_golden(kept)] == [GAUGE]
+    assert "No feedback is open." in run("list").output
+    golden.rmdir()
+    golden.write_text(printed.stdout)  # the line has arrived here
+    again = run("promote", boat, "--document", "boats.md", "--output", "-")
+    assert (again.exit_code, again.stdout) == (0, "") and "there already" in again.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("promote",), ("dismiss",), ("list", "abc"), ("dismiss", "abc"), ("approve", "abc"), ("promote", "no-such-id")],
+    [
+        ("promote",),
+        ("list", "--output", "-"),
+        ("promote", "abc", "--output", "-", "--json"),
+        ("dismiss",),
+        ("list", "abc"),
+        ("dismiss", "abc"),
+        ("approve", "abc"),
+        ("promote", "no-such-id"),
+    ],
 )
 def test_the_command_says_what_is_missing(corpus: Corpus, arguments: tuple[str, ...]) -> None:
     done = run(*arguments)

@@ -5,7 +5,7 @@ The gate reads that file at every evaluation, so the next release is checked wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from headwater.answer_log.golden_file import append_question, find_same
+from headwater.answer_log.golden_file import append_line, find_same, question_line
 from headwater.answer_log.scrubbing import is_withheld
 from headwater.errors import ConfigError, NotFoundError
 from headwater.hashing import document_id
@@ -43,14 +43,17 @@ def promote(
     quotes: Sequence[str] = (),
     question: str | None = None,
     unanswerable: bool = False,
+    write: Callable[[str], None] | None = None,
 ) -> Promotion:
     """Append the question that feedback is about to the golden set, and note that in the ledger.
+
+    ``write`` is given the line in place of the golden set's file, for one that is kept elsewhere.
 
     ``documents`` are the keys that the reviewer (``by``) confirms to hold the answer, ``quotes`` the words in them, one
     per document in the same order. Without quotes they are the spans that the answer cited in these documents, less
     those that the feedback says are wrong. ``unanswerable`` makes it a question to be refused. ``question`` replaces
     what was asked. Raises ConfigError when the corpus has no golden set, the question is in it with other answers, or
-    too little or too much was confirmed; NotFoundError for an unknown feedback, document or quote.
+    too little or too much was confirmed, or the file can't be written; NotFoundError for an unknown feedback, document or quote.
     """
     path = golden_path(corpus)
     feedback = corpus.ledger.one_feedback(corpus.name, feedback_id)
@@ -70,7 +73,8 @@ def promote(
     line = GoldenQuestion(f"feedback-{feedback.id[:12]}", asked, answers)
     same = find_same(path, line)
     if same is None:
-        append_question(path, line, _provenance(feedback, record, by))
+        text = question_line(line, _provenance(feedback, record, by))
+        write(text) if write is not None else append_line(path, text)
     note = f"golden question {(same or line).id}"
     corpus.ledger.review_feedback(feedback.id, "promoted", by=by, note=note)
     return Promotion(same or line, same is None, path)

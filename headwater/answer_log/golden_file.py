@@ -32,25 +32,39 @@ def find_same(path: Path, line: GoldenQuestion) -> GoldenQuestion | None:
     return None
 
 
-def append_question(path: Path, line: GoldenQuestion, provenance: Mapping[str, Any]) -> None:
-    """Add a line in one write, so that whoever reads the file sees all of it or nothing."""
+def question_line(line: GoldenQuestion, provenance: Mapping[str, Any]) -> str:
+    """Return the line of a golden question, without a line feed at its end."""
     answers = [{"key": key, "quote": quote} for key, quote in line.answers]
-    row = {"id": line.id, "question": line.question, "answers": answers, PROVENANCE: dict(provenance)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    return _dumped({"id": line.id, "question": line.question, "answers": answers, PROVENANCE: dict(provenance)})
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line in one write, so that whoever reads the file sees all of it or nothing.
+
+    Raises ConfigError where the file can't be written.
+    """
     try:
-        size = os.fstat(handle).st_size
-        unended = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-        start = "\n" if unended else ""
-        os.write(handle, f"{start}{_dumped(row)}\n".encode())
-    finally:
-        os.close(handle)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size = os.fstat(handle).st_size
+            unended = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+            start = "\n" if unended else ""
+            os.write(handle, f"{start}{line}\n".encode())
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the golden question can't be added ({error.strerror}). Where the file is kept elsewhere, such as in "
+            "a repository that is mounted here to be read, have the line given to you and add it there: repeat the "
+            "command with --output FILE, or with --output - to print it."
+        ) from error
 
 
 def forget_promoted(path: Path, keys: Collection[str]) -> int:
     """Take the quotes of erased documents out of promoted questions, and questions that have no other; return how many.
 
-    Lines that people wrote themselves are left to them.
+    Lines that people wrote themselves are left to them. Raises ConfigError where the file can't be written.
     """
     if not path.is_file():
         return 0
@@ -65,8 +79,15 @@ def forget_promoted(path: Path, keys: Collection[str]) -> int:
             kept.append(line)
     if forgotten:
         draft = path.with_name(f".{path.name}.draft")
-        draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        draft.replace(path)
+        try:
+            draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: quotes of the erased document can't be taken out of {forgotten} promoted lines "
+                f"({error.strerror}). Take them out where the file is kept, and erase the document again to finish: the "
+                f"lines have its key in `answers`, and `{PROVENANCE}`."
+            ) from error
     return forgotten
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -42,6 +44,14 @@ def feedback(
     no_answer: Annotated[
         bool, typer.Option("--no-answer", help="promote: no document answers it, it must be refused.")
     ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="promote: add the line to this file and not to the golden set, where that can't be written; - prints it.",
+        ),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="dismiss: why.")] = "",
     state: Annotated[
         Literal["open", "promoted", "dismissed", "all"],
@@ -62,6 +72,10 @@ def feedback(
         raise typer.BadParameter(f"{action} takes {'no ID' if action == 'list' else 'the ID of a feedback'}")
     if action == "dismiss" and not reason.strip():
         raise typer.BadParameter("say why, with --reason TEXT")
+    if output is not None and action != "promote":
+        raise typer.BadParameter("--output is for promote")
+    if output == "-" and as_json:
+        raise typer.BadParameter("--output - prints the line alone; leave out --json")
     with open_corpus(name) as corpus:
         if feedback_id is None:
             _list(corpus, state, as_json)
@@ -74,18 +88,33 @@ def feedback(
                 quotes=quotes or (),
                 question=question,
                 unanswerable=no_answer,
+                write=None if output is None else partial(_write, output),
             )
             if as_json:
                 print_json(promotion)
                 return
+            where = output if promotion.added and output is not None else promotion.path
             done = "Added" if promotion.added else "It is there already:"
-            say(f"{done} golden question {promotion.question.id} in {promotion.path}.", style="bold")
+            told = f"{done} golden question {promotion.question.id} in {where}."
+            if output != "-":
+                say(told, style="bold")
+            elif not promotion.added:
+                typer.echo(told, err=True)  # what is printed is for the file
         else:
             dismissed = dismiss(corpus, feedback_id, by=operator(), reason=reason)
             if as_json:
                 print_json(dismissed)
                 return
             say(f"Dismissed {dismissed.id}.", style="bold")
+
+
+def _write(output: str, line: str) -> None:
+    from headwater.answer_log.golden_file import append_line
+
+    if output == "-":
+        typer.echo(line)
+    else:
+        append_line(Path(output), line)
 
 
 def _list(corpus: Corpus, state: Literal["open", "promoted", "dismissed", "all"], as_json: bool) -> None:
