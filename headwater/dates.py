@@ -30,5 +30,13 @@ def period(value: str) -> tuple[int, int]:
         raise ValueError("a date is written as 2024, 2024-05, 2024-05-31 or 2024-05-31T09:30:00+02:00") from error
 
 
+def in_utc(moment: datetime) -> datetime:
+    """Return a moment with a time zone in UTC. Raises ValueError where UTC's year isn't one of 1 to 9999."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time must lie in the years 1 to 9999 of UTC") from error
+
+
 def _seconds(moment: datetime) -> int:
     return int(moment.timestamp() // 1)

@@ -568,7 +568,17 @@ def test_keys_are_listed_without_secrets_and_revoked(client: TestClient, ledger:
     assert sorted(actions) == [("key.revoke", "ok"), ("key.revoke", "refused")]
 
 
-@pytest.mark.parametrize("query", ["since=yesterday", "since=2026-05-31T00:00:00", "limit=0", "action=Answer%00"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "since=yesterday",
+        "since=2026-05-31T00:00:00",
+        "since=0001-01-01T00:00:00%2B14:00",
+        "since=9999-12-31T23:59:59-14:00",
+        "limit=0",
+        "action=Answer%00",
+    ],
+)
 def test_a_wrong_question_to_the_audit_log_is_answered(client: TestClient, ledger: Ledger, query: str) -> None:
     check_problem(client.get(f"/v1/admin/audit?{query}", headers=key(ledger, "admin")), 422)
 

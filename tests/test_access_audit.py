@@ -289,4 +289,5 @@ def test_the_command_chooses(filled: Project, options: list[str], who: list[str]
 
 def test_an_empty_log_and_a_wrong_time_say_so(project: Project) -> None:
     assert "no such entry" in run()
-    assert "neither a date" in " ".join(run("--since", "yesterday", fails=True).split())
+    for moment in ("yesterday", "0001-01-01T00:00:00+14:00"):
+        assert "neither a date" in " ".join(run("--since", moment, fails=True).split())

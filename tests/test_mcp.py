@@ -149,6 +149,8 @@ def test_a_corpus_need_not_be_named_when_there_is_one() -> None:
         ("search", {"query": "x", "k": 0}, "k: "),
         ("search", {"query": " "}, "query: "),
         ("search", {"query": "x", "filters": "key ="}, "filter"),
+        ("search", {"query": "x", "filters": "page = 99999999999999999999999"}, "must be a whole number"),
+        ("answer", {"question": "x", "filters": "page = 99999999999999999999999"}, "must be a whole number"),
         ("search", {"query": "x", "release": 999}, "no such release"),
         ("answer", {}, "question: "),
         ("open_document", {"doc_id": "0" * 32}, "no such release, document"),

@@ -245,11 +245,40 @@ def test_a_filter_means_the_same_in_every_form(real: TestClient, filters: Any) -
         7,
         ["key"],
         None,
+        {"page": 10**30},
+        {"and": [{"page": 10**30}]},
+        "page = 99999999999999999999999",
+        {"key": "\ud800"},
+        {"key": ["leave.md", "\ud800"]},
+        {"title": {"prefix": "\ud800"}},
+        {"authors": {"prefix": ["\ud800"]}},
+        {"meta": {"a": "\ud800"}},
+        {"meta": {"a": ["\ud800"]}},
+        {"meta": {"a": {"prefix": "\ud800"}}},
+        {"date": "2024-05-31\ud80010:00"},
+        {"not": {"key": {"prefix": "\ud800"}}},
+        {"and": [{"date": "2024-05-31\ud80010:00"}]},
+        "key = \ud800",
     ],
 )
 def test_filters_that_can_not_be_understood_are_refused(client: TestClient, filters: Any) -> None:
-    response = client.post("/v1/retrieve", json={"corpus": "works", "query": "birds", "filters": filters})
+    body = {"corpus": "works", "query": "birds", "filters": filters}
+    response = client.post("/v1/retrieve", content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert any(error.field.startswith("filters") for error in check_problem(response, 422).errors or [])
+
+
+@pytest.mark.parametrize("filters", [{"and": [{"page": 10**30}]}, {"key": "\ud800"}, {"meta": {"a": "\ud800"}}])
+def test_filters_that_no_index_could_take_are_refused_wherever_they_are_sent(client: TestClient, filters: Any) -> None:
+    chat = {"model": "headwater/works", "messages": [{"role": "user", "content": "How many birds?"}]}
+    for path, body in (
+        ("/v1/answer", {"corpus": "works", "question": "How many birds?"}),
+        ("/v1/answer", {"corpus": "works", "question": "How many birds?", "stream": True}),
+        ("/v1/chat/completions", chat),
+        ("/v1/chat/completions", chat | {"stream": True}),
+    ):
+        content = json.dumps(body | {"filters": filters})
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "k"}
+        assert client.post(path, content=content, headers=headers).status_code in (400, 422)
 
 
 def test_a_search_says_how_it_came_to_its_passages_when_asked(real: TestClient) -> None:

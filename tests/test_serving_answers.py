@@ -573,7 +573,8 @@ def test_feedback_and_prompts_are_listed_to_administrators_in_pages(
                 break
         whole = boss.get("/v1/feedback", params={"corpus": "works"}).json()["feedback"]
         assert seen == [item["id"] for item in whole] and len(set(seen)) == len(seen) >= 3
-        check_problem(boss.get("/v1/feedback", params={"corpus": "works", "after": "nonsense"}), 422)
+        for place in ("nonsense", "0001-01-01T00:00:00+14:00~a", "9999-12-31T23:59:59-14:00~a"):
+            check_problem(boss.get("/v1/feedback", params={"corpus": "works", "after": place}), 422)
         prompts = boss.get("/v1/prompts", params={"corpus": "works"}).json()["prompts"]
         (of_answers,) = [prompt for prompt in prompts if prompt["name"] == "answer"]
         assert of_answers["versions"][0]["text"]

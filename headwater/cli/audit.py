@@ -60,10 +60,12 @@ def audit(
 def _moment(text: str) -> datetime:
     """Return the time that a date, a moment or a period back from now names; without a zone it is UTC."""
     from headwater.api_keys import parse_period
+    from headwater.dates import in_utc
     from headwater.errors import ConfigError
 
     try:
         moment = datetime.fromisoformat(text)
+        return in_utc(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
     except ValueError:
         try:
             return datetime.now(UTC) - parse_period(text)
@@ -71,4 +73,3 @@ def _moment(text: str) -> datetime:
             raise typer.BadParameter(
                 f"{text!r} is neither a date (2026-05-31) nor a period (7d)", param_hint="--since"
             ) from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

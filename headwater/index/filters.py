@@ -24,7 +24,8 @@ as a string: :mod:`headwater.retrieval.grammar`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,9 @@ MAX_CONDITIONS = 100
 
 MAX_VALUES = 1000
 """Values in one list; what a deployment's own access system would hand over."""
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,8 @@ Condition = AnyOf | Within | StartsWith | AllHold | OneHolds | Fails
 def conditions(request: SearchRequest) -> list[Condition]:
     """Return what must hold, all of it. The reader groups come last.
 
-    Raises FilterError for a field that can't be filtered on, for a value or range that the field can't have, and for
-    an expression that is too deep or too large.
+    Raises FilterError for a field that can't be filtered on, for a value or range that the field can't have or no index
+    could hold, and for an expression that is too deep or too large.
     """
     wanted = _parts(request.filters)
     if request.readers is not None:
@@ -110,6 +114,11 @@ def conditions(request: SearchRequest) -> list[Condition]:
 def check(expression: Mapping[str, Any]) -> None:
     """Raise FilterError where ``expression`` is no filter."""
     _parts(expression)
+
+
+def encodes(text: str) -> bool:
+    """Say whether UTF-8 can encode ``text``: JSON can spell half of a surrogate pair, which no index takes."""
+    return _SURROGATE.search(text) is None
 
 
 def _parts(expression: Mapping[str, Any]) -> list[Condition]:
@@ -168,13 +177,14 @@ def _alternatives(name: Any, value: Any) -> list[Condition]:
     if name in DATES:
         kind, fits = "a date such as 2024-05-31", _is_date
     elif name == "page":
-        kind, fits = "a whole number", lambda item: type(item) is int
+        kind, fits = "a whole number of at most 63 bits", lambda item: type(item) is int and _is_number(item)
     elif name.startswith(META):
         kind, fits = "a text, a number or a boolean", lambda item: isinstance(item, str) or _is_number(item)
     else:
         kind, fits = "a text", lambda item: isinstance(item, str)
     if not values or not all(fits(item) for item in values):
         raise FilterError(f"the filter on {name!r} must be {kind}, or a list of such")
+    _require_utf8(name, values)
     if name in DATES:
         stretches = sorted({period(item) for item in values})
         return [Within(f"{name}_seconds", {"gte": start, "lt": end}) for start, end in stretches]
@@ -199,6 +209,7 @@ def _prefixes(name: str, value: Any) -> list[Condition]:
         raise FilterError(f"the prefix of {name!r} must be a text that is not empty, or a list of such")
     if len(prefixes) > MAX_CONDITIONS:
         raise FilterError(f"the filter on {name!r} has more than {MAX_CONDITIONS} prefixes")
+    _require_utf8(name, prefixes)
     return [StartsWith(name, prefix) for prefix in sorted(set(prefixes))]
 
 
@@ -216,6 +227,7 @@ def _range(name: str, limits: Mapping[Any, Any]) -> Condition:
         return OneHolds((within, Within(BREAK_PAGES, within.limits))) if name == "page" else within
     if not all(_is_date(limit) for limit in limits.values()):
         raise FilterError(f"the limits of the range of {name!r} must be dates such as 2024-05-31")
+    _require_utf8(name, limits.values())
     seconds: dict[str, float] = {}
     for side, limit in limits.items():
         start, end = period(limit)
@@ -224,6 +236,11 @@ def _range(name: str, limits: Mapping[Any, Any]) -> Condition:
         else:
             seconds["lt"] = min(seconds.get("lt", math.inf), end if side == "lte" else start)
     return Within(f"{name}_seconds", seconds)
+
+
+def _require_utf8(name: str, values: Iterable[Any]) -> None:
+    if not all(encodes(value) for value in values if isinstance(value, str)):
+        raise FilterError(f"the filter on {name!r} has half of a surrogate pair, which UTF-8 can't encode")
 
 
 def _kind(value: Any) -> str:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
+from headwater.dates import in_utc
+
 HEAD = "0007"
 """The revision of the newest migration; written down so that opening a current ledger needs no Alembic."""
 
@@ -26,7 +28,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("The ledger stores timezone-aware times only; got a naive one.")
-        value = value.astimezone(UTC)
+        value = in_utc(value)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from headwater import releases
 from headwater.api_keys import KeyLimits, Scope
 from headwater.audit import audited
+from headwater.dates import in_utc
 from headwater.errors import ReleaseError
 from headwater.ledger import Ledger
 from headwater.ledger.audit import Outcome
@@ -29,6 +30,7 @@ Reason = Annotated[
     AfterValidator(has_no_nul),
 ]
 Corpus = Annotated[str, Path(min_length=1, max_length=64)]
+Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
 class _Body(BaseModel):
@@ -137,7 +139,7 @@ def admin_routes(shelf: Shelf, access: Access) -> APIRouter:
     def audit(
         who: Admin,
         corpus: CorpusName | None = None,
-        since: Annotated[datetime | None, Query(description="Only from then on; with a time zone.")] = None,
+        since: Annotated[Moment | None, Query(description="Only from then on; with a time zone.")] = None,
         action: Annotated[
             str | None,
             Query(max_length=64, pattern="^[a-z.]+$", description="Such as answer, or release for all of them."),
@@ -152,8 +154,6 @@ def admin_routes(shelf: Shelf, access: Access) -> APIRouter:
             who.corpus(corpus)
         elif not who.sees_all:
             raise HTTPException(422, "These credentials are for some corpora only: name one with ?corpus=NAME.")
-        if since is not None and since.tzinfo is None:
-            raise HTTPException(422, "since needs a time zone, such as 2026-05-31T00:00:00Z.")
         found = _ledger(access).audit_entries(corpus=corpus, since=since, who=caller_id, action=action, limit=limit)
         return AuditResponse(entries=[AuditEntryOut.model_validate(entry) for entry in found])
 

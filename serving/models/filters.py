@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from headwater.dates import period
 from headwater.errors import FilterError
-from headwater.index.filters import OPERATORS, check
+from headwater.index.filters import OPERATORS, check, encodes
 from headwater.metadata import META, META_NAME
 from headwater.retrieval.grammar import MAX_LENGTH, parse
 from serving.models.fields import Number, Request, Some
@@ -20,9 +20,16 @@ def _is_date(value: str) -> str:
     return value
 
 
+def _encodes(value: str) -> str:
+    if not encodes(value):
+        raise ValueError("has half of a surrogate pair, which UTF-8 can't encode")
+    return value
+
+
 Date = Annotated[str, Field(max_length=64, examples=["2024-05-31"]), AfterValidator(_is_date)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Texts = str | Some[str]
+Word = Annotated[str, AfterValidator(_encodes)]
+Texts = Word | Some[Word]
 
 
 class _Range(Request):
@@ -79,7 +86,7 @@ class Filters(Request):
     keywords: Texts | Prefix | None = None
     meta: dict[
         Annotated[str, Field(pattern=f"^(?:{META_NAME.pattern})$")],
-        bool | Finite | str | Some[bool | Finite | str] | NumberRange | Prefix,
+        bool | Finite | Word | Some[bool | Finite | Word] | NumberRange | Prefix,
     ] = Field(default_factory=dict, max_length=32, description="Front matter, by name.")
 
     def flat(self) -> dict[str, Any]:

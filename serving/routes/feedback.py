@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.exceptions import HTTPException
 
+from headwater.dates import in_utc
 from headwater.ledger.records import AnswerRecord, FeedbackRecord, FeedbackState
 from serving.access import Caller, caller
 from serving.idempotency import IdempotencyKey, Responses
@@ -103,8 +104,8 @@ def _place(cursor: str | None) -> tuple[datetime, str] | None:
     at, _, name = cursor.partition("~")
     try:
         moment = datetime.fromisoformat(at)
+        if moment.tzinfo is not None and name.isalnum():
+            return in_utc(moment), name
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or not name.isalnum():
-        raise HTTPException(422, "`after` is not the cursor of a page; take it from the page before.")
-    return moment, name
+        pass
+    raise HTTPException(422, "`after` is not the cursor of a page; take it from the page before.")
