@@ -37,7 +37,7 @@ def unanswered_questions(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefiniti
     def unanswered_questions(context: dg.AssetExecutionContext, headwater: HeadwaterResource) -> dg.MaterializeResult:
         """What people ask and the documents don't say: questions that were refused or answered with little support, those
         about the same together, with the document that comes nearest now. For the owners of documents; the questions
-        themselves are shown by `headwater answers NAME --missing`.
+        themselves are shown by `headwater answers NAME --missing` and on the page of receipts.
         """
         from headwater.answer_log.gaps import find_gaps
 

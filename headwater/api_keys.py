@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headwater.errors import ConfigError
 
-Scope = Literal["search", "answer", "documents", "receipts", "feedback", "admin", "vouch", "metrics"]
-"""What a caller may do. ``vouch``: say which groups its end user has, beyond its own. ``metrics``: read /metrics."""
+Scope = Literal["search", "answer", "documents", "receipts", "feedback", "questions", "admin", "vouch", "metrics"]
+"""What a caller may do. ``questions``: read what other people asked. ``vouch``: say which groups its end user has, beyond
+its own. ``metrics``: read /metrics."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 READING: frozenset[Scope] = frozenset({"search", "answer", "documents", "receipts", "feedback"})

@@ -44,6 +44,7 @@ READS: dict[Scope, tuple[str, str, dict[str, Any] | None]] = {
     "answer": ("POST", "/v1/answer", {"corpus": SMALL, "question": "How long does the battery last?"}),
     "documents": ("GET", f"/v1/documents?corpus={SMALL}", None),
     "receipts": ("GET", f"/v1/receipts?corpus={SMALL}", None),
+    "questions": ("GET", f"/v1/unanswered-questions?corpus={SMALL}", None),
     "admin": ("GET", f"/v1/feedback?corpus={SMALL}", None),
 }
 
@@ -112,7 +113,8 @@ def test_without_authentication_everyone_here_reads_and_vouches_and_administers_
     for scope in ("search", "answer", "documents", "receipts"):
         assert ask(client, scope).status_code == 200
     assert "hr/pay.md" in ask(client, "search", query="pay band", groups=["hr"]).text
-    check_problem(ask(client, "admin"), 403)
+    for scope in ("questions", "admin"):
+        check_problem(ask(client, scope), 403)
 
 
 def test_the_first_key_closes_an_open_service_and_revoking_it_does_not_open_it_again(
@@ -201,7 +203,8 @@ def test_the_single_token_does_everything_but_administer(small_corpus: Corpus, l
             assert ask(client, scope, headers).status_code == 200
             check_problem(ask(client, scope), 401)
         assert "hr/pay.md" in ask(client, "search", headers, query="pay band", groups=["hr"]).text
-        check_problem(ask(client, "admin", headers), 403)
+        for scope in ("questions", "admin"):
+            check_problem(ask(client, scope, headers), 403)
         assert ask(client, "search", key(ledger, "search")).status_code == 200  # keys beside it
 
 

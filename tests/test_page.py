@@ -8,6 +8,7 @@ import pytest
 
 from headwater.corpus import Corpus, open_corpus
 from headwater.pipeline import Pipeline
+from serving.access import Access
 from tests.browser import (
     IN_A_BROWSER,
     PATIENCE,
@@ -23,6 +24,7 @@ from tests.browser import (
 )
 from tests.conftest import SMALL_ACCESS, SMALL_FILES, use_project, write_corpus
 from tests.live_corpus import NOTICE, live_corpus
+from tests.served import served
 
 pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.by import By
@@ -322,6 +324,42 @@ def test_receipts_are_readable_in_both_colour_schemes(receipts: WebDriver, schem
             assert contrast(receipts, selector) >= 4.5, selector
     finally:
         receipts.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_what_is_missing_is_not_shown_to_those_who_may_not_read_questions(receipts: WebDriver) -> None:
+    assert not receipts.find_element(By.ID, "missing").is_displayed()
+    asked = receipts.execute_script("return performance.getEntriesByType('resource').map((each) => each.name)")
+    assert not any("unanswered" in each for each in asked)
+
+
+def test_an_owner_sees_what_people_ask_and_the_files_do_not_say(driver: WebDriver, live_corpus: Corpus) -> None:
+    hostile = "What does a season ticket to the opera <img src=x onerror=alert(1)> cost?"
+    assert live_corpus.answer(hostile).refused
+    ledger = live_corpus.ledger
+    _, plain = ledger.create_api_key("reader", scopes=["search", "receipts"], who="test")
+    _, owner = ledger.create_api_key("owner", scopes=["search", "receipts", "questions"], who="test")
+    with served({"works": live_corpus}, access=Access(ledger=ledger)) as url:
+        for token, may in ((plain, False), (owner, True)):
+            driver.get(url + "/receipts")
+            find(driver, "body")
+            driver.execute_script("sessionStorage.setItem('headwater-token', arguments[0])", token)
+            driver.refresh()
+            wait_for_rows(driver, 4)
+            assert driver.find_element(By.ID, "missing").is_displayed() == may
+        find(driver, "#missing summary").click()
+        rows = WebDriverWait(driver, PATIENCE).until(
+            lambda page: page.find_elements(By.CSS_SELECTOR, "#missing-rows tbody tr")
+        )
+        assert hostile in [row.find_element(By.CSS_SELECTOR, "td.name").text for row in rows]
+        assert driver.find_elements(By.CSS_SELECTOR, "main img") == []
+        size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        try:
+            assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        finally:
+            driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_script("sessionStorage.clear()")
+    driver.get_log("browser")  # requests without a token are complaints of their own
 
 
 def test_an_error_of_the_service_is_said_on_the_receipts_page(driver: WebDriver, mixed: str) -> None:

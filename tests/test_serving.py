@@ -417,7 +417,8 @@ def test_a_project_is_served_by_its_name(live_corpus: Corpus) -> None:
     app = create_app(live_corpus.project)
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.get("/v1/corpora").json() == {
-            "corpora": [{"name": "works", "description": "How the works run.", "live": live_corpus.live()}]
+            "corpora": [{"name": "works", "description": "How the works run.", "live": live_corpus.live()}],
+            "scopes": ["search", "answer", "documents", "receipts", "feedback", "vouch", "metrics"],
         }
         check_problem(client.get("/v1/releases", params={"corpus": "../works"}), 404)
         body = {"corpus": "works", "query": "notice", "k": 1}
@@ -739,6 +740,7 @@ def test_the_openapi_description_is_complete(client: TestClient) -> None:
         "/v1/documents/{doc_id}",
         "/v1/receipts",
         "/v1/feedback",
+        "/v1/unanswered-questions",
         "/v1/prompts",
         "/v1/admin/corpora/{corpus}/promote",
         "/v1/admin/corpora/{corpus}/rollback",

@@ -32,8 +32,9 @@ class Gap:
 
     ``question`` is the one most like all of them (free of personal data), ``answer_id`` the record of it, ``terms`` are
     what it is about. Of ``asked`` times ``refused`` were refusals; ``best_support`` is the best that an answer had, None
-    when all were refused. ``nearest`` is the key of the document that comes nearest in the live release now, whoever may
-    read it, and ``similarity`` the cosine of its passage with the question: None without a live release.
+    when all were refused. ``nearest`` is the key of the document that comes nearest in the live release now (whoever
+    may read it, unless readers were named), and ``similarity`` the cosine of its passage with the question: None without
+    a live release.
     """
 
     question: str
@@ -61,13 +62,21 @@ class _Asked:
         return self.refused or self.support is None or self.support < least
 
 
-def find_gaps(corpus: Corpus, now: datetime | None = None, *, days: int | None = None, limit: int = 50) -> list[Gap]:
+def find_gaps(
+    corpus: Corpus,
+    now: datetime | None = None,
+    *,
+    days: int | None = None,
+    limit: int = 50,
+    readers: frozenset[str] | None = None,
+) -> list[Gap]:
     """Return the at most ``limit`` largest groups of questions of the last ``days`` without a good passage.
 
     Default: the monitor's window.
 
-    That is a refusal, or an answer whose best sentence has less support than ``monitor.weak_support``. Raises
-    ReleaseError and its like when the live release can't be searched.
+    That is a refusal, or an answer whose best sentence has less support than ``monitor.weak_support``. ``nearest``
+    is of the documents that the groups ``readers`` may read; None: of all. Raises ReleaseError and its like when the live
+    release can't be searched.
     """
     policy = corpus.policy.monitor
     end = now or datetime.now(UTC)
@@ -85,7 +94,7 @@ def find_gaps(corpus: Corpus, now: datetime | None = None, *, days: int | None =
         members = [weak[row] for row in rows]
         names = {member.answer_id for member in members}
         others = [one.text for one in compared if one.answer_id not in names]
-        nearest = _nearest(corpus, question.text, vectors[typical], release) if release is not None else None
+        nearest = _nearest(corpus, question.text, vectors[typical], release, readers) if release is not None else None
         gaps.append(
             Gap(
                 question=question.text,
@@ -146,8 +155,10 @@ def _embedded(corpus: Corpus, questions: Sequence[str]) -> Vectors:
     return np.stack([rows[question] for question in questions])
 
 
-def _nearest(corpus: Corpus, question: str, vector: Vectors, release: int) -> tuple[str, float] | None:
-    passages = corpus.search_as(None, question, _NEAREST, release=release, dense=vector)
+def _nearest(
+    corpus: Corpus, question: str, vector: Vectors, release: int, readers: frozenset[str] | None
+) -> tuple[str, float] | None:
+    passages = corpus.search_as(readers, question, _NEAREST, release=release, dense=vector)
     with corpus.searcher(release) as searcher:
         hits = searcher.retrieve([passage.chunk_id for passage in passages], with_vectors=True)
     found = [(float(np.asarray(hit.payload["vector"]) @ vector), str(hit.payload["key"])) for hit in hits]

@@ -15,6 +15,7 @@ from headwater.client.records import (
     Found,
     ReceiptEntry,
     ReleaseEntry,
+    UnansweredQuestion,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "Found",
     "ReceiptEntry",
     "ReleaseEntry",
+    "UnansweredQuestion",
 ]

@@ -15,7 +15,15 @@ from headwater.answering.events import AnswerEvent
 from headwater.client.connection import Connection
 from headwater.client.errors import ConnectionFailed
 from headwater.client.events import answer_event, events
-from headwater.client.records import CorpusEntry, DocumentEntry, DocumentPart, Found, ReceiptEntry, ReleaseEntry
+from headwater.client.records import (
+    CorpusEntry,
+    DocumentEntry,
+    DocumentPart,
+    Found,
+    ReceiptEntry,
+    ReleaseEntry,
+    UnansweredQuestion,
+)
 from headwater.client.values import answer_of, decode
 from headwater.types import Answer, Turn
 
@@ -198,6 +206,13 @@ class Client:
         """Yield what became of the objects of a corpus, in order of key."""
         query = _given(corpus=corpus, key=key, prefix=prefix, state=state, groups=groups)
         return self._pages("/v1/receipts", query, "receipts", ReceiptEntry)
+
+    def unanswered_questions(
+        self, corpus: str, *, days: int | None = None, groups: Sequence[str] | None = None
+    ) -> Iterator[UnansweredQuestion]:
+        """Yield what people ask and the documents don't say, most often asked first; takes the scope ``questions``."""
+        query = _given(corpus=corpus, days=days, groups=groups)
+        return self._pages("/v1/unanswered-questions", query, "questions", UnansweredQuestion)
 
     def releases(self, corpus: str) -> Iterator[ReleaseEntry]:
         """Yield the releases of a corpus, newest first."""

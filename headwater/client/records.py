@@ -93,6 +93,21 @@ class DocumentPart:
 
 
 @dataclass(frozen=True, slots=True)
+class UnansweredQuestion:
+    """Questions about the same that got no good answer; see :class:`headwater.answer_log.gaps.Gap`."""
+
+    question: str
+    answer_id: str
+    terms: tuple[str, ...]
+    asked: int
+    refused: int
+    best_support: float | None
+    last_asked: datetime
+    nearest: str | None
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptEntry:
     """What became of one object; see :class:`headwater.receipts.Receipt`."""
 

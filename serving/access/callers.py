@@ -40,10 +40,11 @@ class Identity:
 
 
 LOCAL = Identity("local", READING | {"vouch", "metrics"})
-"""Everyone on this machine, where no authentication is configured: reads, and vouches; administers nothing."""
+"""Everyone on this machine, where no authentication is configured: reads, and vouches; administers nothing, and is not told
+what others asked."""
 
 TOKEN = Identity("token", READING | {"vouch", "metrics"})
-"""Whoever holds the single API token: everything but ``admin``."""
+"""Whoever holds the single API token: everything but ``admin`` and ``questions``."""
 
 
 class Forbidden(HTTPException):
@@ -147,7 +148,8 @@ class Caller:
     ) -> None:
         """Enter in the audit log what the caller did (see :class:`headwater.ledger.AuditEntry`). Never waits.
 
-        Actions of the reading routes: ``search``, ``answer``, ``document.read``, ``receipts.read``, ``feedback``.
+        Actions of the reading routes: ``search``, ``answer``, ``document.read``, ``receipts.read``, ``feedback``,
+        ``questions.read``.
         """
         self._access.trail.add(self.entry(action, corpus, release, target, outcome, counts))
 

@@ -80,7 +80,15 @@ class AuditSettings(_Settings):
 
 
 DEFAULT_LIMITS = KeyLimits(
-    per_minute={"search": 600, "answer": 60, "documents": 600, "receipts": 300, "feedback": 300, "admin": 60}
+    per_minute={
+        "search": 600,
+        "answer": 60,
+        "documents": 600,
+        "receipts": 300,
+        "feedback": 300,
+        "questions": 30,
+        "admin": 60,
+    }
 )
 """Ten searches and one answer a second: far above what people do, and below what would starve other callers of a
 process that gives tens of answers a second."""

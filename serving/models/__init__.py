@@ -12,7 +12,7 @@ from serving.models.answers import (
     TurnIn,
     UsageOut,
 )
-from serving.models.corpora import CorporaResponse, CorpusOut, ReleaseOut, ReleasesResponse
+from serving.models.corpora import CallerCorporaResponse, CorporaResponse, CorpusOut, ReleaseOut, ReleasesResponse
 from serving.models.documents import (
     MAX_DOCUMENT_SPAN,
     DocumentOut,
@@ -35,6 +35,7 @@ __all__ = [
     "AnswerRecordOut",
     "AnswerRequest",
     "AnswerResponse",
+    "CallerCorporaResponse",
     "CitationOut",
     "CorporaResponse",
     "CorpusName",

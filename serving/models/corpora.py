@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from headwater.api_keys import Scope
 from serving.models.fields import Response
 
 
@@ -53,3 +54,9 @@ class CorporaResponse(BaseModel):
     """All corpora of this service."""
 
     corpora: list[CorpusOut]
+
+
+class CallerCorporaResponse(CorporaResponse):
+    """All corpora that a caller may use, and what it may do with them."""
+
+    scopes: list[Scope] = Field(description="What the caller's credentials may do.")

@@ -9,6 +9,7 @@ from serving.routes.corpora import corpus_routes
 from serving.routes.documents import document_routes
 from serving.routes.feedback import feedback_routes
 from serving.routes.prompts import prompt_routes
+from serving.routes.questions import question_routes
 from serving.routes.receipts import receipt_routes
 from serving.routes.search import search_routes
 from serving.shelf import Shelf
@@ -27,6 +28,7 @@ def routes(shelf: Shelf) -> list[APIRouter]:
             document_routes,
             receipt_routes,
             feedback_routes,
+            question_routes,
             prompt_routes,
         )
     ]

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from headwater.api_keys import SCOPES
 from headwater.errors import NotFoundError
 from headwater.ledger import ReleaseInfo
 from serving.access import Caller, caller
 from serving.logs import note
-from serving.models import CorporaResponse, CorpusName, CorpusOut, Number, ReleaseOut, ReleasesResponse
+from serving.models import CallerCorporaResponse, CorpusName, CorpusOut, Number, ReleaseOut, ReleasesResponse
 from serving.problems import RESPONSES
 from serving.shelf import NotSearchable, Shelf
 
@@ -20,9 +21,12 @@ def corpus_routes(shelf: Shelf) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=RESPONSES, tags=["corpora"])
 
     @router.get("/corpora", summary="List the corpora")
-    def corpora(who: Annotated[Caller, Depends(caller("search"))]) -> CorporaResponse:
-        """Every corpus of this service that the caller may use, with its live release."""
-        return CorporaResponse(corpora=[_corpus(shelf, name) for name in who.visible(shelf.names())])
+    def corpora(who: Annotated[Caller, Depends(caller("search"))]) -> CallerCorporaResponse:
+        """Every corpus of this service that the caller may use, with its live release; and what the caller may do."""
+        return CallerCorporaResponse(
+            corpora=[_corpus(shelf, name) for name in who.visible(shelf.names())],
+            scopes=[scope for scope in SCOPES if who.has(scope)],
+        )
 
     @router.get("/releases", summary="List the releases of a corpus")
     def releases(

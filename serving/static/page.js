@@ -4,11 +4,16 @@ import { TOKEN_NEEDED, call, groupsText, setGroups, setToken } from "./api.js";
 import { byId, element, say } from "./dom.js";
 
 const descriptions = new Map();
+let allowed = []; // the scopes of whoever uses the page
+
+// Say whether the service lets the reader do something, by the name of a scope.
+export const may = (scope) => allowed.includes(scope);
 
 // Fill the choice of corpora, the one that was chosen or that the address names first; say whether there are any.
 export async function loadCorpora() {
   try {
-    const { corpora } = await call("/v1/corpora");
+    const { corpora, scopes } = await call("/v1/corpora");
+    allowed = scopes;
     const chosen = byId("corpus").value || new URLSearchParams(location.search).get("corpus");
     byId("corpus").replaceChildren(
       ...corpora.map((corpus) => {
@@ -23,6 +28,7 @@ export async function loadCorpora() {
     corpusChanged();
     return corpora.length > 0;
   } catch (error) {
+    allowed = [];
     say(error.message, true);
     return false;
   }

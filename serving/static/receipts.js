@@ -2,6 +2,7 @@
 
 import { call, query } from "./api.js";
 import { byId, element, moment, say } from "./dom.js";
+import { forgetMissing, offerMissing } from "./missing.js";
 import { loadCorpora, startPage } from "./page.js";
 
 const PAGE = 50; // receipts per page
@@ -133,7 +134,9 @@ function receiptLink(key) {
 
 function filter() {
   Object.assign(shown, { corpus: byId("corpus").value, prefix: byId("prefix").value, pages: [null] });
-  if (shown.corpus) show();
+  if (!shown.corpus) return;
+  show();
+  offerMissing(shown.corpus);
 }
 
 byId("filter").addEventListener("submit", (event) => {
@@ -153,6 +156,7 @@ byId("next").addEventListener("click", () => {
   show();
 });
 startPage(async () => {
+  forgetMissing();
   const given = new URLSearchParams(location.search);
   byId("prefix").value = given.get("prefix") ?? "";
   shown.state = given.get("state") in STATES ? given.get("state") : "";
