@@ -192,6 +192,8 @@ def test_a_promoted_correction_is_asked_by_the_gate(corpus: Corpus) -> None:
     answer, name = said(corpus, BOAT)
     promotion = promote(corpus, name, by="os:me", documents=["boats.md"])
     assert promotion.added and promotion.question.question == BOAT
+    (entry,) = corpus.ledger.audit_entries(corpus=corpus.name, action="feedback.promote")
+    assert (entry.who, entry.target, entry.counts) == ("os:me", name, {"added": 1})
     kept, added = golden_of(corpus)
     assert kept == GOLDEN[0]
     (cited,) = added["answers"]

@@ -15,6 +15,7 @@ import polars as pl
 
 from headwater.answer_log.golden_file import append_line, find_same, question_line
 from headwater.answer_log.scrubbing import is_withheld
+from headwater.audit import audited
 from headwater.errors import ConfigError, NotFoundError
 from headwater.hashing import document_id
 from headwater.ledger.records import AnswerRecord, FeedbackRecord
@@ -55,6 +56,22 @@ def promote(
     what was asked. Raises ConfigError when the corpus has no golden set, the question is in it with other answers, or
     too little or too much was confirmed, or the file can't be written; NotFoundError for an unknown feedback, document or quote.
     """
+    with audited(corpus.ledger, "feedback.promote", corpus=corpus.name, who=by, target=feedback_id) as noted:
+        promotion = _promote(corpus, feedback_id, by, documents, quotes, question, unanswerable, write)
+        noted.add(counts={"added": int(promotion.added)})
+    return promotion
+
+
+def _promote(
+    corpus: Corpus,
+    feedback_id: str,
+    by: str,
+    documents: Sequence[str],
+    quotes: Sequence[str],
+    question: str | None,
+    unanswerable: bool,
+    write: Callable[[str], None] | None,
+) -> Promotion:
     path = golden_path(corpus)
     feedback = corpus.ledger.one_feedback(corpus.name, feedback_id)
     record = corpus.ledger.answer(feedback.answer_id)
@@ -82,8 +99,9 @@ def promote(
 
 def dismiss(corpus: Corpus, feedback_id: str, *, by: str, reason: str) -> FeedbackRecord:
     """Note that feedback needs nothing done (scrubbed ``reason``). Raises NotFoundError for an unknown one."""
-    feedback = corpus.ledger.one_feedback(corpus.name, feedback_id)
-    corpus.ledger.review_feedback(feedback.id, "dismissed", by=by, note=corpus.scrub(reason))
+    with audited(corpus.ledger, "feedback.dismiss", corpus=corpus.name, who=by, target=feedback_id):
+        feedback = corpus.ledger.one_feedback(corpus.name, feedback_id)
+        corpus.ledger.review_feedback(feedback.id, "dismissed", by=by, note=corpus.scrub(reason))
     return corpus.ledger.one_feedback(corpus.name, feedback.id)
 
 
