@@ -14,8 +14,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from headwater.errors import LeaseError
@@ -23,6 +23,9 @@ from headwater.ledger import Ledger
 
 LEASE_SECONDS = 60.0
 """How long a silent writer on another machine is waited for; renewed every third of it."""
+
+_LOOK_SECONDS = 1.0
+"""How often to look whether a corpus is still being written."""
 
 
 class Lease:
@@ -105,6 +108,22 @@ def corpus_lease(ledger: Ledger, corpus: str, lock_file: Path, *, seconds: float
                     held.lease.give_back()
                 finally:
                     os.close(held.handle)
+
+
+@contextmanager
+def when_free(writing: Callable[[], AbstractContextManager[Lease]], wait: float) -> Iterator[Lease]:
+    """Enter ``writing`` once no other writer is at work; LeaseError when one is for longer than ``wait`` seconds."""
+    deadline = time.monotonic() + wait
+    with ExitStack() as stack:
+        while True:
+            try:
+                lease = stack.enter_context(writing())
+                break
+            except LeaseError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(min(_LOOK_SECONDS, wait))
+        yield lease
 
 
 def _take(ledger: Ledger, corpus: str, path: Path, seconds: float) -> _Held:

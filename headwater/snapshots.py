@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from headwater.audit import audited
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, NotFoundError
 from headwater.index import API_KEY, CA_FILE
 from headwater.index.server import ServerEngine
 from headwater.index.snapshots import Snapshot
+from headwater.lease import when_free
 from headwater.rebuild import Rebuilt, build
 from headwater.releases import KEPT, narrowed
 from headwater.reports import NoProgress
@@ -23,14 +24,22 @@ PATIENCE_SECONDS = 3600
 """How long a server may take for the snapshot of one collection."""
 
 
-def take_snapshot(corpus: Corpus) -> Snapshot:
-    """Let the server take a snapshot of every release. Raises ConfigError without one, LeaseError while a reindex runs."""
+def take_snapshot(corpus: Corpus, *, wait: float = 0.0, keep: int | None = None) -> Snapshot:
+    """Let the server take a snapshot of every release, and delete older ones so that ``keep`` stay (None: all).
+
+    Raises ConfigError without a server, NotFoundError without a release, and LeaseError while a reindex runs for longer
+    than ``wait`` seconds.
+    """
     with (
         audited(corpus.ledger, "snapshot.take", corpus=corpus.name) as noted,
-        corpus.writing(),
         _patient(corpus) as engine,
+        when_free(corpus.writing, wait),
     ):
+        if not corpus.releases():
+            raise NotFoundError(f"Corpus {corpus.name!r} has no release yet of which a snapshot could be taken.")
         snapshot = engine.take_snapshot()
+        if keep is not None:
+            engine.snapshots.prune(keep)
         noted.add(target=snapshot.id, counts={"collections": len(snapshot.files)})
     return snapshot
 

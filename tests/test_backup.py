@@ -399,6 +399,44 @@ def test_releases_move_from_files_to_a_server_and_back_by_backups_of_either(
             take_snapshot(corpus)
 
 
+@QUIET
+def test_snapshots_of_all_corpora_are_taken_by_one_command_and_the_newest_stay(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        result = CliRunner().invoke(app, ["snapshots", *arguments])
+        assert result.exit_code == code, result.output
+        return result
+
+    write_corpus(project.root, "files", {})
+    assert "nothing to take" in run("take").stdout
+    with qdrant_server() as server:
+        use_index(project, url=server.url, grpc_port=server.grpc_port)
+        write_corpus(project.root, "young", {}, index={"url": server.url, "grpc_port": server.grpc_port})
+        with opened(project) as corpus:
+            rebuild_releases(corpus)
+        assert f"{SMALL}: Took snapshot" in run("take", "--keep", "2").stdout
+        first = json.loads(run("list", SMALL, "--json").stdout)[0]["id"]
+        for _ in range(2):
+            assert json.loads(run("take", "--keep", "2", "--json").stdout).keys() == {SMALL}
+        left = [snapshot["id"] for snapshot in json.loads(run("list", SMALL, "--json").stdout)]
+        assert len(left) == 2 and first not in left
+        assert {len(files) for files in server.snapshots.values()} == {2}, "their files went, too"
+        ledger = Ledger(project.ledger_url)
+        token = ledger.acquire_lease(SMALL, "elsewhere:1:x", 60)
+        refused = run("take", "--wait", "0.05", code=1)
+        assert f"{SMALL}: " in refused.stderr and "elsewhere:1" in refused.stderr
+        ledger.release_lease(SMALL, token)
+        ledger.close()
+        write_corpus(project.root, "broken", {}, chnk={})
+        refused = run("take", "--keep", "1", code=1)
+        assert "broken" in refused.stderr and f"{SMALL}: Took snapshot" in refused.stdout
+        assert "no release yet" in run("take", "young", code=1).output
+        assert json.loads(run("take", SMALL, "--json").stdout)["files"]
+
+
 def use_index(project: Project, **index: Any) -> None:
     """Write the corpus' index settings."""
     file = project.corpus_file(SMALL)

@@ -194,7 +194,7 @@ def test_the_endpoint_runs_what_the_command_line_has() -> None:
         for container in containers(pod)
         if container["image"].startswith("headwater:")
     ]
-    assert {command[1] for command in commands} == {"serve", "ledger", "backup"}
+    assert {command[1] for command in commands} == {"serve", "ledger", "backup", "snapshots"}
     for command in commands:
         words = [word for word in command[1:] if not word.startswith("-") and re.fullmatch(r"[a-z]+", word)]
         shown = subprocess.run(
@@ -315,6 +315,9 @@ NEEDED = {
     ("dagster", "embeddings", 8000),
     ("dagster", "dagster-user-deployments", 3030),
     ("dagster-user-deployments", "qdrant", 6333),
+    ("headwater-backup", "qdrant", 6334),
+    ("headwater-snapshots", "qdrant", 6333),
+    ("headwater-snapshots", "qdrant", 6334),
     ("qdrant", "qdrant", 6335),
 }
 
@@ -325,6 +328,7 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
         "headwater",
         "headwater-migrate",
         "headwater-backup",
+        "headwater-snapshots",
         "dagster",
         "dagster-user-deployments",
         "qdrant",
@@ -424,12 +428,33 @@ def test_the_jobs_that_fetch_models_may_ask_the_hub() -> None:
         assert {each["name"]: each.get("value") for each in container["env"]}["HF_HUB_OFFLINE"] == "0"
 
 
-def test_the_backup_waits_for_a_reindex_and_has_time_left_for_itself() -> None:
-    job = one(render(FOLDERS["production"]), "CronJob", "headwater-backup")["spec"]["jobTemplate"]["spec"]
+@pytest.mark.parametrize("name", ["headwater-backup", "headwater-snapshots"])
+def test_what_runs_every_night_waits_for_a_reindex_and_has_time_left_for_itself(name: str) -> None:
+    job = one(render(FOLDERS["production"]), "CronJob", name)["spec"]["jobTemplate"]["spec"]
     (container,) = job["template"]["spec"]["containers"]
-    words = shlex.split(container["args"][0])
+    words = shlex.split(container["args"][0]) if "command" in container else container["args"]
     waits = int(words[words.index("--wait") + 1])
     assert 3600 <= waits <= job["activeDeadlineSeconds"] / 2
+
+
+def test_snapshots_of_all_corpora_go_to_the_bucket_and_do_not_pile_up() -> None:
+    manifests = render(FOLDERS["production"])
+    nightly = dict(pods(manifests))["CronJob headwater-snapshots"]["spec"]
+    (container,) = nightly["containers"]
+    assert container["args"][:3] == ["headwater", "snapshots", "take"]
+    assert container["args"][3].startswith("--"), "no corpus is named: all are taken"
+    assert int(container["args"][container["args"].index("--keep") + 1]) >= 2
+    pod = dict(pods(manifests))["StatefulSet qdrant"]["spec"]
+    env = {each["name"]: each for each in pod["containers"][0]["env"]}
+    assert env["QDRANT__STORAGE__SNAPSHOTS_CONFIG__SNAPSHOTS_STORAGE"]["value"] == "s3"
+    # A pod whose emptyDir outgrows its limit is evicted.
+    (room,) = (each for each in pod["volumes"] if each["name"] == "snapshots")
+    (data,) = one(manifests, "StatefulSet", "qdrant")["spec"]["volumeClaimTemplates"]
+    assert room["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"] == data["spec"]["resources"]
+    # It mounts the same project as the endpoint.
+    endpoint = dict(pods(manifests))["Deployment headwater"]["spec"]
+    (ours,) = (each for each in nightly["volumes"] if each["name"] == "project")
+    assert ours in endpoint["volumes"]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")

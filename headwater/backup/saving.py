@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +29,10 @@ from headwater.backup.manifest import (
 from headwater.backup.packing import SUFFIX, packed
 from headwater.backup.places import Place
 from headwater.corpus import Corpus, open_corpus
-from headwater.errors import BackupError, ConfigError, LeaseError, NotFoundError
+from headwater.errors import BackupError, ConfigError, NotFoundError
 from headwater.index.edge import EdgeEngine
 from headwater.lake_folder import TABLE_LOG
-from headwater.lease import Lease
+from headwater.lease import when_free
 from headwater.ledger import Ledger
 from headwater.ledger.schema import HEAD
 from headwater.project import Project
@@ -47,9 +46,6 @@ COPIES = 8
 """Files copied at once: a bucket answers many requests as fast as one."""
 
 _LINE_BYTES = 2**20
-
-_LOOK_SECONDS = 1.0
-"""How often to look whether a corpus is still being written."""
 
 _Write = Callable[[], tuple[str, StoredFile]]
 
@@ -133,8 +129,7 @@ def _prepare(place: Place) -> None:
 def _corpus(
     corpus: Corpus, place: Place, files: dict[str, StoredFile], wait: float, progress: Progress
 ) -> StoredCorpus:
-    with ExitStack() as stack:
-        lease = _lease(corpus, stack, wait)
+    with when_free(corpus.writing, wait) as lease:
         started = time.perf_counter()
         taken = datetime.now(UTC)
         found = _rows(corpus.ledger, place, corpus.name)
@@ -161,18 +156,6 @@ def _corpus(
     progress.finish(StageReport(title, len(found), len(found), 0, 0, seconds))
     engine = "edge" if isinstance(corpus.engine, EdgeEngine) else "server"
     return StoredCorpus(taken_at=taken, live=live, releases=tuple(releases), engine=engine)
-
-
-def _lease(corpus: Corpus, stack: ExitStack, wait: float) -> Lease:
-    """Become the corpus' writer for as long as ``stack`` lasts; LeaseError when others are for longer than ``wait``."""
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            return stack.enter_context(corpus.writing())
-        except LeaseError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(min(_LOOK_SECONDS, wait))
 
 
 def _rows(ledger: Ledger, place: Place, corpus: str | None) -> dict[str, StoredFile]:

@@ -114,6 +114,14 @@ class SnapshotStore:
                 wait=True,
             )
 
+    def prune(self, newest: int) -> None:
+        """Delete all but so many of the snapshots that are listed, the newest, with their files."""
+        for snapshot in self.all()[newest:]:
+            for name, file in snapshot.files.items():
+                with self._reachable(name), suppress(MissingCollectionError):
+                    self._connection.call("delete_snapshot", name, file)
+            self._connection.call("delete", self._registry, [_point(snapshot.id)], wait=True)
+
     def clear(self, collections: Collection[str]) -> None:
         """Delete all snapshots of ``collections`` and of those that the list names, listed or not; empty the list."""
         listed = self.all()
