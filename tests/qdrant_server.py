@@ -38,7 +38,8 @@ class QdrantServer:
     ``fails`` maps the name of a message to the status codes that its next requests get instead of an answer; ``slow`` to
     how many seconds they wait. With ``api_key``, requests without it are refused. The cluster has ``nodes``, of which 1
     answers and ``copies`` says which hold a collection; ``differing`` is how many of the next reads that ask several
-    copies find no two alike, ``catching_up`` whether those of node 1 are not whole yet.
+    copies find no two alike, ``catching_up`` whether those of node 1 are not whole yet. ``recovering`` has the states of a
+    collection's copies that come after one another once a snapshot of it was taken in.
     """
 
     def __init__(self, api_key: str | None = None) -> None:
@@ -56,6 +57,7 @@ class QdrantServer:
         self.copies: dict[str, list[int]] = {}
         self.differing = 0
         self.catching_up = False
+        self.recovering: dict[str, list[list[int]]] = {}
         self.api_key = api_key
         self.url = ""
         self.grpc_port = 0
@@ -139,15 +141,19 @@ def _collections(server: QdrantServer) -> Any:
 
     def shards(request: Any) -> Any:
         nodes = server.copies[_real(client, request.collection_name)]
-        state = wire.ReplicaState.Partial if server.catching_up else wire.ReplicaState.Active
-        here = [wire.LocalShardInfo(shard_id=0, state=state)] if 1 in nodes else []
+        states = dict.fromkeys(nodes, wire.ReplicaState.Active)
+        if server.catching_up:
+            states[1] = wire.ReplicaState.Partial
+        if coming := server.recovering.get(request.collection_name):
+            states = dict(zip(nodes, coming.pop(0), strict=True))
+        here = [wire.LocalShardInfo(shard_id=0, state=states[1])] if 1 in nodes else []
         there = [(0, node) for node in nodes if node != 1] + [(n + 1, 2) for n in range(server.shards_elsewhere)]
         return wire.CollectionClusterInfoResponse(
             peer_id=1,
             shard_count=1 + server.shards_elsewhere,
             local_shards=here,
             remote_shards=[
-                wire.RemoteShardInfo(shard_id=shard, peer_id=node, state=wire.ReplicaState.Active)
+                wire.RemoteShardInfo(shard_id=shard, peer_id=node, state=states.get(node, wire.ReplicaState.Active))
                 for shard, node in there
             ],
         )
@@ -296,6 +302,16 @@ class _Rest(BaseHTTPRequestHandler):
             _collections(server)["Create"](held)
             points = [PointStruct(id=r.id, vector=r.vector, payload=r.payload) for r in server.snapshots[name][file]]
             server.client.upsert(name, points)
+            if len(server.copies[name]) == 3:
+                state = wire.ReplicaState
+                server.recovering[name] = [
+                    [state.Active, state.Partial, state.Active],  # node 2 takes it in; the others have what they had
+                    [state.Active, state.Active, state.Active],
+                    [state.Dead, state.Active, state.Active],
+                    [state.Dead, state.Active, state.Dead],
+                    [state.Partial, state.Active, state.Partial],
+                    [state.Active, state.Active, state.Partial],
+                ]
         self._answer({"result": True, "status": "ok", "time": 0.0})
 
     def _answer(self, content: Any) -> None:

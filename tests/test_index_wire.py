@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from headwater.errors import ConfigError, NotFoundError, ReleaseError
-from headwater.index import connection, open_engine, registry, server_search
+from headwater.index import connection, open_engine, registry, server_search, snapshots
 from headwater.index.contract import IndexSpec, SearchRequest, SparseVector
 from headwater.index.edge import EdgeEngine
 from headwater.index.server import ServerEngine
@@ -284,6 +284,30 @@ def test_every_node_takes_whole_snapshots_of_what_has_a_copy_on_each(server: Qdr
     server.catching_up = True
     with pytest.raises(ReleaseError, match=r"0 of the 1 shards.*catch up"):
         engine.take_snapshot()
+
+
+def test_a_restored_snapshot_is_used_once_other_nodes_have_no_older_copy(
+    server: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.0)
+    server.nodes = 3
+    engine = engine_of(server, replication=3)
+    build(engine, 1, numbers(5))
+    taken = engine.take_snapshot()
+    build(engine, 2, [(1, 1)], parent=1)
+    server.catching_up = True
+    with pytest.raises(ReleaseError, match=r"not whole.*nothing was changed"):
+        engine.restore_snapshot(taken.id)
+    assert engine.releases() == [1, 2] and not server.recovered
+    server.catching_up = False
+    engine.restore_snapshot(taken.id)
+    (left,) = server.recovering.values()
+    assert left == [], "all states were waited for"
+    assert engine.releases() == [1] and held(engine, 1) == wanted(numbers(5))
+    monkeypatch.setattr(snapshots, "TAKEN_OUT_SECONDS", 0.0)
+    with pytest.raises(ReleaseError, match="have not copied it"):
+        engine.restore_snapshot(taken.id)
+    assert engine.releases() == []
 
 
 def test_no_snapshot_of_a_collection_outlasts_it_or_an_erasure(server: QdrantServer) -> None:

@@ -205,9 +205,11 @@ class ServerEngine:
 
         ``left`` maps a release to the readers that its documents have left (see :meth:`redact`), and one that must not
         come back to None. Until it has them, nobody can open a release. Killed meanwhile, the index lacks the releases
-        that were not put back yet. Raises NotFoundError, and changes nothing, for a snapshot that isn't there.
+        that were not put back yet. Raises NotFoundError for a snapshot that isn't there, and ReleaseError while a node of
+        the server is down, and changes nothing.
         """
         snapshot = self.snapshots.find(identity)
+        self.snapshots.check_copies(snapshot)
         held = self._registry.load()
         # What readers of now lost is back in the collections before the registry is.
         held.withheld, held.published = set(held.releases), None

@@ -11,6 +11,7 @@ deleted first, and whatever the list says: a call that failed may have made one,
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +28,16 @@ from headwater.index.registry import Registry
 _FIELD = "snapshot"
 _NAMESPACE = uuid.UUID("5e9d2a54-7c1b-5f0a-9d7e-3b8f1c2d4e60")
 _LISTED = 256
+_ACTIVE, _DEAD = "Active", "Dead"  # states of a copy
+
+TAKEN_OUT_SECONDS = 30.0
+"""How long Qdrant's nodes may take to agree that old copies are out of use, which takes them well below a second."""
+
+COPIED_SECONDS = 3600.0
+"""How long a node may take to copy a restored collection from another one."""
+
+LOOK_SECONDS = 0.05
+"""How often to look: old copies stay out of use for longer than this before they are made anew."""
 
 
 class Snapshot(BaseModel):
@@ -98,8 +109,21 @@ class SnapshotStore:
                     )
         return snapshots[identity]
 
+    def check_copies(self, snapshot: Snapshot) -> None:
+        """Raise ReleaseError unless all copies of a snapshot's collections are whole, so that all can be replaced."""
+        for name in snapshot.files:
+            with suppress(MissingCollectionError):  # the server makes it again
+                if any(set(states) != {_ACTIVE} for states in self._copies(name)):
+                    raise ReleaseError(
+                        f"{self._connection.server}: a copy of {name} is not whole, because a node is down or catching up. "
+                        "Restore when all nodes run; nothing was changed."
+                    )
+
     def recover(self, snapshot: Snapshot) -> None:
-        """Let the server put the collections of a snapshot in place. The registry is the caller's to save."""
+        """Let the server put the collections of a snapshot in place, and wait until writes find enough copies of them.
+
+        The registry is the caller's to save. Call :meth:`check_copies` first.
+        """
         from qdrant_client.models import SnapshotPriority
 
         for name, file in snapshot.files.items():
@@ -113,6 +137,41 @@ class SnapshotStore:
                 priority=SnapshotPriority.SNAPSHOT,
                 wait=True,
             )
+            self._await_copies(name)
+
+    def _await_copies(self, name: str) -> None:
+        """Wait until the old copies on other nodes than the one that took a snapshot in are taken out, and made anew.
+
+        Before that, a node may still answer from its old copy, and a write does not find as many as it needs.
+        """
+
+        def taken_out(states: list[str]) -> bool:
+            return len(states) == 1 or (states.count(_ACTIVE) == 1 and _DEAD in states)
+
+        def copied(states: list[str]) -> bool:
+            return states.count(_ACTIVE) > len(states) // 2
+
+        for reached, limit, pause in (
+            (taken_out, TAKEN_OUT_SECONDS, LOOK_SECONDS),
+            (copied, COPIED_SECONDS, 10 * LOOK_SECONDS),
+        ):
+            deadline = time.monotonic() + limit
+            while not all(map(reached, self._copies(name))):
+                if time.monotonic() >= deadline:
+                    raise ReleaseError(
+                        f"{self._connection.server} took in the snapshot of {name}, but its other nodes have not copied it "
+                        f"after {limit:,.0f} s. Look at their logs; then restore again, or build the releases from the lake: "
+                        "headwater rebuild"
+                    )
+                time.sleep(pause)
+
+    def _copies(self, name: str) -> list[list[str]]:
+        """Return the states of the copies of each shard, as the node that answers knows them."""
+        info = self._connection.call("collection_cluster_info", name)
+        found: dict[int, list[str]] = {}
+        for shard in (*info.local_shards, *info.remote_shards):
+            found.setdefault(shard.shard_id, []).append(str(shard.state.value))
+        return list(found.values())
 
     def prune(self, newest: int) -> None:
         """Delete all but so many of the snapshots that are listed, the newest, with their files."""
@@ -182,11 +241,9 @@ class SnapshotStore:
                 self._connection.call("delete_collection", collection)
 
     def _require_all_shards(self, name: str) -> None:
-        from qdrant_client.models import ReplicaState
-
         info = self._connection.call("collection_cluster_info", name)
         every = {shard.shard_id for shard in (*info.local_shards, *info.remote_shards)}
-        here = {shard.shard_id for shard in info.local_shards if shard.state == ReplicaState.ACTIVE}
+        here = {shard.shard_id for shard in info.local_shards if shard.state.value == _ACTIVE}
         if every - here:
             raise ReleaseError(
                 f"{self._connection.server}: the node that answers holds {len(here)} of the {len(every)} shards of {name}, "
