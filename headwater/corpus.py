@@ -43,6 +43,7 @@ from headwater.project import CORPUS_FILE, Project, find_project, project_at
 from headwater.prompts import PromptRegistry
 from headwater.prompts.files import prompts_folder
 from headwater.receipts import Receipt, count_states, read_receipts
+from headwater.restore_mark import require_restored
 from headwater.retrieval.explain import Explanation
 from headwater.retrieval.search import Mode, Query, retrieve
 from headwater.source import EVERYONE
@@ -157,13 +158,14 @@ class Corpus:
     def writing(self) -> Iterator[Lease]:
         """Be the corpus' only writer until the block ends; LeaseError, which names the holder, when another one is.
 
-        An erasure that was interrupted is finished first.
+        An erasure that was interrupted is finished first. Raises BackupError while a restore is not finished.
         """
         from headwater.erase import recover
 
         with corpus_lease(self.ledger, self.name, self.project.lake_path(self.name) / ".lock") as lease:
             lease.check()
             check_owner(self.tables.folder, self.project)
+            require_restored(self.tables.folder, self.name)
             recover(self)
             yield lease
 
@@ -187,7 +189,7 @@ class Corpus:
     def searcher(self, release: int | None = None) -> Iterator[Searcher]:
         """Give the searcher of ``release`` (default: live), kept open until the block ends.
 
-        NotFoundError when the corpus has no live release, or not the one asked for.
+        NotFoundError when the corpus has no live release, or not the one asked for, ReleaseError while that is restored.
         """
         live = self.live()  # asked for every release: it also says when releases were changed in place
         number = release if release is not None else live
@@ -196,7 +198,7 @@ class Corpus:
         with self._lock:
             handle = self._open.get(number)
             if handle is None:
-                handle = self._open[number] = _OpenRelease(self.engine.open(number))
+                handle = self._open[number] = _OpenRelease(self._opened(number))
             handle.users += 1
         try:
             yield handle.searcher
@@ -206,6 +208,22 @@ class Corpus:
                 done = handle.retired and handle.users == 0
             if done:
                 handle.searcher.close()
+
+    def _opened(self, number: int) -> Searcher:
+        """Open a release, unless a backup is being put in its place: it may hold what was erased since.
+
+        The ledger is asked afterwards, so that what was opened is what it speaks of.
+        """
+        searcher = self.engine.open(number)
+        try:
+            if self.ledger.release(self.name, number).state == "restoring":
+                raise ReleaseError(
+                    f"Release {number} of {self.name!r} is being restored; nobody can open it before that ends."
+                )
+        except BaseException:
+            searcher.close()
+            raise
+        return searcher
 
     def _nothing_live(self) -> NotFoundError:
         return NotFoundError(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +32,7 @@ from headwater.ledger.schema import erasures
 from headwater.pipeline import Pipeline
 from headwater.project import Project
 from headwater.rebuild import rebuild_releases
-from headwater.releases import apply_permissions, collect_garbage
+from headwater.releases import apply_permissions, collect_garbage, promote, rollback
 from headwater.snapshots import restore_snapshot, take_snapshot
 from headwater.types import Principal
 from tests.conftest import SMALL, SMALL_ACCESS, SMALL_FILES, use_project, write_corpus
@@ -247,6 +251,145 @@ def test_an_older_backup_replaces_what_is_there_only_by_force_and_does_not_bring
         # What stayed in the bucket stays out.
         Pipeline(corpus, workers=1).run()
         assert corpus.receipts(GAUGE)[0].reason == "erased"
+
+
+def refused_everywhere(project: Project, corpora: Sequence[str] = (SMALL,)) -> None:
+    """Check that nobody reads or writes these corpora, and nothing of them can be made live."""
+    for name in corpora:
+        with open_corpus(project.root / "assets" / name) as corpus:
+            assert corpus.ledger.live(name) is None
+            with pytest.raises(NotFoundError, match="no live release"):
+                corpus.search(QUESTIONS[0], principal=HR)
+            for info in corpus.releases():
+                with pytest.raises(ReleaseError, match="is being restored"):
+                    corpus.search(QUESTIONS[0], principal=HR, release=info.number)
+                with pytest.raises(ReleaseError):
+                    promote(corpus, info.number, reason="now", force=True)
+            with pytest.raises(ReleaseError):
+                rollback(corpus, reason="back")
+            writes: tuple[Callable[[], object], ...] = (
+                Pipeline(corpus, workers=1).run,
+                partial(rebuild_releases, corpus),
+                partial(collect_garbage, corpus),
+                partial(erase, corpus, "hr/pay.md", reason="asked for"),
+                partial(backup, project, str(project.root / f"half-{name}"), corpora=[name]),
+            )
+            for write in writes:
+                with pytest.raises(BackupError, match=r"was not finished.*headwater restore"):
+                    write()
+
+
+def test_what_was_erased_since_can_not_be_found_while_a_restore_is_at_work_or_after_it_failed(
+    project: Project, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    with opened(project) as corpus:
+        erase(corpus, GAUGE, reason="asked for, too")
+    with opened(project) as service, monkeypatch.context() as patch:
+        service.search(QUESTIONS[0], release=1, principal=HR)  # it knows how to search these releases
+        service.search(QUESTIONS[0], principal=HR)
+
+        def fails(*_: object, **__: object) -> None:
+            for release in (None, 1, 2):
+                service.refresh()
+                with pytest.raises((NotFoundError, ReleaseError)):
+                    service.search(QUESTIONS[0], release=release, principal=HR)
+                seen.append(release)
+            raise LakeError("The ledger's write-ahead log could not be emptied.")
+
+        patch.setattr("headwater.backup.erased.erase", fails)
+        with pytest.raises(LakeError):
+            restore(project, str(saved), force=True)
+    assert seen == [None, 1, 2]
+    refused_everywhere(project)
+    assert [one.key for one in restore(project, str(saved)).erased] == [GAUGE]
+    assert GAUGE not in keys_found(project)
+    with opened(project) as corpus:
+        assert Pipeline(corpus, workers=1).run().release
+
+
+RESTORED = """
+import os, signal, sys
+from headwater.backup import erased, restore
+from headwater.index.edge import EdgeEngine
+from headwater.ledger import Ledger
+from headwater.project import project_at
+from pathlib import Path
+
+root, place, listed, where = sys.argv[1:]
+
+def dies(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+owner = {"erase": erased, "redact": EdgeEngine, "set_table_versions": Ledger, "lift_erasures": Ledger,
+         "record_erasure": Ledger, "open_restored": Ledger}[where]
+setattr(owner, where, dies)
+restore(project_at(Path(root)), place, force=True, erasures=Path(listed))
+"""
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "redact",
+        *(
+            pytest.param(where, marks=pytest.mark.slow)
+            for where in ("erase", "record_erasure", "set_table_versions", "open_restored")
+        ),
+    ],
+)
+def test_a_restore_killed_while_it_erases_again_shows_nothing_and_the_next_one_erases_the_rest(
+    project: Project, saved: Path, tmp_path: Path, where: str
+) -> None:
+    with opened(project) as corpus:
+        erase(corpus, GAUGE, reason="asked for, too")
+    listed = tmp_path / "erased.jsonl"
+    listed.write_text(json.dumps({"corpus": SMALL, "key": "policies/travel.html"}))
+    arguments = [sys.executable, "-c", RESTORED, str(project.root), str(saved), str(listed), where]
+    done = subprocess.run(arguments, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    refused_everywhere(project)
+    report = restore(project, str(saved))  # without the list
+    assert {one.key for one in report.erased} == {GAUGE, "policies/travel.html"}
+    assert all(one.proved for one in report.erased)
+    assert not {GAUGE, "policies/travel.html"} & {
+        *keys_found(project),
+        *keys_found(project, "Are trains booked through the office?"),
+    }
+
+
+@pytest.mark.slow
+def test_no_corpus_is_live_before_all_of_them_are_erased_again(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(
+        project.root, "letters", {"one.md": "# Kiosk\n\nThe kiosk sells maps.\n", "two.md": "# Ferry\n\nTide.\n"}
+    )
+    with open_corpus(project.root / "assets" / "letters") as letters:
+        Pipeline(letters, workers=1).run()
+        backup(project, str(tmp_path / "both"))
+        erase(letters, "one.md", reason="asked for")
+    with opened(project) as corpus:
+        erase(corpus, GAUGE, reason="asked for, too")
+    calls = []
+    with monkeypatch.context() as patch:
+
+        def fails(corpus: Corpus, key: str, **options: Any) -> Any:
+            calls.append(key)
+            if len(calls) == 2:
+                raise LakeError("The disk is full.")
+            return erase(corpus, key, **options)
+
+        patch.setattr("headwater.backup.erased.erase", fails)
+        with pytest.raises(LakeError, match="disk"):
+            restore(project, str(tmp_path / "both"), force=True)
+    assert sorted(calls) == [GAUGE, "one.md"]
+    refused_everywhere(project, (SMALL, "letters"))
+    report = restore(project, str(tmp_path / "both"))
+    assert {(one.corpus, one.key) for one in report.erased} == {(SMALL, GAUGE), ("letters", "one.md")}
+    assert GAUGE not in keys_found(project)
+    with open_corpus(project.root / "assets" / "letters") as letters:
+        assert "one.md" not in {passage.key for passage in letters.search("What does the kiosk sell?")}
 
 
 @pytest.mark.slow

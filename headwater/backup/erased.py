@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,30 +50,38 @@ def known_erasures(file: Path) -> list[ErasureRecord]:
     return found
 
 
-def erase_again(
-    corpus: Corpus, listed: Sequence[ErasureRecord], stored: Collection[tuple[str, datetime]], since: datetime
-) -> list[Erased]:
-    """Carry out what was erased after a backup was taken, as the ledger and ``listed`` know; return what had come back.
+def erased_since(
+    known: Sequence[ErasureRecord],
+    listed: Sequence[ErasureRecord],
+    noted: Sequence[ErasureRecord],
+    stored: Collection[tuple[str, datetime]],
+    since: datetime,
+) -> list[ErasureRecord]:
+    """Return what was erased after a backup was taken, one erasure per key.
 
-    That is what the backup does not have among its own erasures: ``stored`` are their (id, erased_at). What has no id,
-    because somebody wrote it down, is compared with ``since`` (UTC), when the backup was taken.
+    ``known`` are the ledger's, newest first, ``listed`` those of a list, and ``noted`` those that a restore which was
+    interrupted found: it may have changed the ledger's. What counts is what the backup does not have among its own:
+    ``stored`` are their (id, erased_at). What has no id, because somebody wrote it down, is compared with ``since``
+    (UTC), when the backup was taken.
     """
 
     def later(record: ErasureRecord) -> bool:
         return (record.id, record.erased_at) not in stored if record.id else record.erased_at >= since
 
-    wanted = {record.key: record for record in listed if later(record)}
-    for record in reversed(corpus.ledger.erasures(corpus.name)):  # the newest of a key stays
-        if later(record):
-            wanted[record.key] = record
-    return [found for record in wanted.values() if (found := _erase(corpus, record)) is not None]
+    # The last of a key stays: the newest of the ledger.
+    return list({record.key: record for record in (*listed, *reversed(known), *noted) if later(record)}.values())
+
+
+def erase_again(corpus: Corpus, wanted: Sequence[ErasureRecord]) -> list[Erased]:
+    """Carry out erasures again on what was restored; return what had come back."""
+    return [found for record in wanted if (found := _erase(corpus, record)) is not None]
 
 
 def _erase(corpus: Corpus, record: ErasureRecord) -> Erased | None:
     reason = str(record.receipt.get("reason") or "erased before a backup was restored")
     came_back = None
     try:
-        receipt = erase(corpus, record.key, reason=reason)
+        receipt = erase(corpus, record.key, reason=reason, restoring=True)
     except NotFoundError:
         new: dict[str, Any] = dict(record.receipt)
     else:
@@ -95,6 +103,12 @@ def _erase(corpus: Corpus, record: ErasureRecord) -> Erased | None:
     if record.lifted_at is not None:
         corpus.ledger.lift_erasures(corpus.name, [record.key])
     return came_back
+
+
+def row_of(record: ErasureRecord) -> dict[str, Any]:
+    """Return an erasure as JSON values, of which :func:`erasure_of` makes it again."""
+    row = asdict(record)
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def erasure_of(row: dict[str, Any]) -> ErasureRecord:

@@ -1,8 +1,9 @@
 """Putting a backup in place of what is there, or of nothing.
 
 All files are checked before anything is changed. Then: the ledger's rows go (readers see no release), lake and index
-are put in place, and last the rows come back in one transaction, which makes the releases visible again. Killed in
-between, a mark stays in the home, and the same command does it all again.
+are put in place, and the rows come back, with releases that nobody can open. What was erased since is erased again in all
+corpora. Last, each corpus' releases are opened in one transaction. Killed in between, a mark stays in the home and one in
+each lake (:mod:`headwater.restore_mark`), nothing else writes these corpora, and the same command does it all again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from headwater.audit import audited
-from headwater.backup.erased import Erased, erase_again, erasure_of, known_erasures
+from headwater.backup.erased import Erased, erase_again, erased_since, erasure_of, known_erasures, row_of
 from headwater.backup.manifest import Manifest, StoredFile, read_manifest
 from headwater.backup.packing import SUFFIX, unpack
 from headwater.backup.places import Place
@@ -33,11 +34,12 @@ from headwater.index.files import remove_tree, replace_file, sync_tree
 from headwater.lake_folder import LocalFolder
 from headwater.lake_owner import OWNER_FILE, check_owner
 from headwater.lease import corpus_lease
-from headwater.ledger import Ledger, ReleaseInfo
+from headwater.ledger import ErasureRecord, Ledger, ReleaseInfo
 from headwater.project import Project
 from headwater.rebuild import build
 from headwater.releases import KEPT
 from headwater.reports import NoProgress, Progress, StageReport
+from headwater.restore_mark import MARK_FILE, RestoreMark, read_mark, remove_mark, write_mark
 
 MARK = "restore.json"
 """In the home while a restore is at work: which backup, and what only the ledger knew that it replaces."""
@@ -145,6 +147,7 @@ def restore(
         noted = stack.enter_context(audited(ledger, "backup.restore", corpus=names[0] if len(names) == 1 else None))
         before = _before(ledger, names, interrupted, place)
         replace_file(mark, before.model_dump_json())
+        again = {name: _to_erase(project, ledger, place, manifest, name, listed) for name in names}
         rebuilt = {}
         for name in names:
             rebuilt[name] = _corpus(project, place, manifest, name, before.corpora[name], told)
@@ -152,14 +155,13 @@ def restore(
             ledger.clear_rows(None)
             ledger.import_rows(_tables(place, manifest, PROJECT), None)
         erased: list[Erased] = []
+        # Once the rows of all corpora are there: an erasure looks for traces in each of them.
         for name in names:
             with open_corpus(project.corpus_file(name).parent) as corpus:
-                stored = {
-                    (one.id, one.erased_at)
-                    for one in map(erasure_of, _tables(place, manifest, name).get("erasures", iter(())))
-                }
-                since = manifest.corpora[name].taken_at
-                erased += erase_again(corpus, [one for one in listed if one.corpus == name], stored, since)
+                erased += erase_again(corpus, again[name])
+        for name in names:
+            with open_corpus(project.corpus_file(name).parent) as corpus:
+                _open(corpus, place, manifest)
         waiting = {name: known for name, known in before.corpora.items() if name not in names}
         if waiting:  # of a restore that was interrupted, and had more corpora
             replace_file(mark, before.model_copy(update={"corpora": waiting}).model_dump_json())
@@ -255,10 +257,29 @@ def _before(ledger: Ledger, names: Sequence[str], interrupted: _Mark | None, pla
     return _Mark(place=place.uri, corpora=corpora, erasures=erasures, keys=ledger.holds_rows(None))
 
 
+def _to_erase(
+    project: Project, ledger: Ledger, place: Place, manifest: Manifest, name: str, listed: Sequence[ErasureRecord]
+) -> list[ErasureRecord]:
+    """Return what has to be erased again in a corpus, and note it where it outlasts this process."""
+    lake = project.lake(name)
+    mark = read_mark(lake)
+    noted = [erasure_of(row) for row in mark.erasures] if mark is not None else []
+    stored = map(erasure_of, _tables(place, manifest, name).get("erasures", iter(())))
+    wanted = erased_since(
+        ledger.erasures(name),
+        [one for one in listed if one.corpus == name],
+        noted,
+        {(one.id, one.erased_at) for one in stored},
+        manifest.corpora[name].taken_at,
+    )
+    write_mark(lake, RestoreMark(place=place.uri, erasures=[row_of(one) for one in wanted]))
+    return wanted
+
+
 def _corpus(
     project: Project, place: Place, manifest: Manifest, name: str, before: _Before, progress: Progress
 ) -> tuple[int, ...]:
-    """Put one corpus in place; return the releases that had to be built from the lake."""
+    """Put one corpus in place, closed to readers; return the releases that had to be built from the lake."""
     started = time.perf_counter()
     lake, index = manifest.files_under(f"lake/{name}/"), manifest.files_under(f"index/{name}/")
     title = f"restore {name}"
@@ -272,7 +293,7 @@ def _corpus(
         if isinstance(corpus.engine, EdgeEngine):
             _place_index(corpus.engine.path, place, index, name, lambda: progress.advance(title, 1))
         infos = [info for info in _infos(place, manifest, name) if info.state in KEPT]
-        rebuilt = build(corpus, _readable(corpus, infos), manifest.corpora[name].live, every=False, progress=progress)
+        rebuilt = build(corpus, _readable(corpus, infos), None, every=False, progress=progress)
         corpus.ledger.clear_rows(name)  # the row that counted the generation
         tables = _tables(place, manifest, name)
         tables["corpora"] = (
@@ -281,14 +302,28 @@ def _corpus(
                 # Whoever has a release open opens it again.
                 "generation": max(row["generation"], before.generation) + 2,
                 "last_release": max(row["last_release"], before.last_release),  # numbers are never given out twice
+                "live": None,
             }
             for row in tables["corpora"]
+        )
+        tables["releases"] = (
+            row | {"state": "restoring"} if row["state"] in KEPT else row for row in tables["releases"]
         )
         corpus.ledger.import_rows(tables, name)
         corpus.refresh()
     count = len(lake) + len(index)
     progress.finish(StageReport(title, count, count, 0, 0, time.perf_counter() - started))
     return rebuilt.releases
+
+
+def _open(corpus: Corpus, place: Place, manifest: Manifest) -> None:
+    """Let readers see a corpus again, in which everything is erased that has to be."""
+    live = manifest.corpora[corpus.name].live
+    if live is not None:
+        corpus.engine.publish(live)
+    states = {info.number: info.state for info in _infos(place, manifest, corpus.name) if info.state in KEPT}
+    corpus.ledger.open_restored(corpus.name, states, live)
+    remove_mark(corpus.tables.folder)
 
 
 def _place_lake(
@@ -300,7 +335,7 @@ def _place_lake(
         for child in folder.children():  # not the lock, which is a file
             remove_tree(folder.path / child)
     else:
-        target.delete([key for key in target.files() if key != OWNER_FILE])
+        target.delete([key for key in target.files() if key not in (OWNER_FILE, MARK_FILE)])
 
     def copy(key: str) -> None:
         _, digest = target.write(key.removeprefix(f"lake/{name}/"), place.read(key))

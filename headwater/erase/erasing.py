@@ -29,6 +29,7 @@ from headwater.lake_owner import check_owner
 from headwater.lake_versions import delete_old_versions, old_versions
 from headwater.lease import Lease, corpus_lease
 from headwater.reports import NoProgress, Progress
+from headwater.restore_mark import require_restored
 from headwater.source.attachments import SEPARATOR
 from headwater.source.keys import KeyFilter
 from headwater.source.listed import Listed
@@ -42,18 +43,26 @@ _STEPS = 6
 
 
 def erase(
-    corpus: Corpus, key: str, *, reason: str, progress: Progress | None = None, who: str | None = None
+    corpus: Corpus,
+    key: str,
+    *,
+    reason: str,
+    progress: Progress | None = None,
+    who: str | None = None,
+    restoring: bool = False,
 ) -> ErasureReceipt:
     """Erase the document at ``key``, and return the receipt that the ledger keeps. A mail takes its attachments along.
 
     The object in the bucket is not touched; while it is listed as it is now, it is not indexed again. Erasing what is
     erased already gives the receipt of that. ``receipt.verified.found`` is 0 when nothing was left anywhere; otherwise
     the receipt names the places, and erasing again tries again. The audit log names ``who`` (default: who runs this
-    process).
+    process). ``restoring`` is for the restore that carries out an erasure again.
 
     Raises NotFoundError when the corpus never had such a document, LeaseError while a reindex runs, LakeError when
-    another process keeps the ledger's old state open.
+    another process keeps the ledger's old state open, BackupError while a restore is not finished.
     """
+    if not restoring:
+        require_restored(corpus.tables.folder, corpus.name)
     doc_id = document_id(corpus.name, key)
     with audited(corpus.ledger, "document.erase", corpus=corpus.name, who=who, target=doc_id):
         return _erase(corpus, key, doc_id, reason, progress or NoProgress())

@@ -16,6 +16,7 @@ from headwater.erase.search import Finder, files_under
 from headwater.lake_folder import LakeFile, LocalFolder
 from headwater.lake_reading import fetched_ahead
 from headwater.lake_versions import old_versions
+from headwater.restore_mark import MARK_FILE
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
@@ -38,7 +39,7 @@ def look_for(corpus: Corpus, probes: Probes) -> Verification:
         (files_under([project.cache_path() / "embeddings"]), Finder([*probes.long, *hashes], data)),
         (files_under(corpus.ledger.files()), Finder(probes.long)),
     )
-    own = plan_file(probes.doc_id)
+    own = (plan_file(probes.doc_id), MARK_FILE)  # a restore's mark has keys, as the ledger has
     for there, finder in searched:
         for file in fetched_ahead(file for file in there if not str(file).endswith(own)):
             hits, length = finder.in_file(file)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-ReleaseState = Literal["building", "candidate", "rejected", "live", "retained", "dropped"]
+ReleaseState = Literal["building", "candidate", "rejected", "live", "retained", "dropped", "restoring"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,10 @@ _NEXT: Mapping[str, frozenset[str]] = {
     "retained": frozenset({"dropped"}),
     "live": frozenset(),
     "dropped": frozenset(),
+    "restoring": frozenset(),
 }
-"""Which states :meth:`Ledger.set_state` may move a release to. Into and out of ``live`` only by publishing."""
+"""Which states :meth:`Ledger.set_state` may move a release to. Into and out of ``live`` only by publishing, out of
+``restoring`` only by :meth:`Releases.open_restored`."""
 
 _PUBLISHABLE = frozenset({"candidate", "retained", "live"})
 
@@ -161,6 +163,20 @@ class Releases(LedgerPart):
             values = pinned if pin else dict.fromkeys(pinned)
             connection.execute(corpora.update().where(corpora.c.corpus == corpus).values(live=number, **values))
         return True
+
+    def open_restored(self, corpus: str, states: Mapping[int, ReleaseState], live: int | None) -> None:
+        """Give restored releases their ``states`` and make ``live`` what readers see, in one transaction.
+
+        A new generation begins: whoever holds a release open opens it again.
+        """
+        with write(self._engine) as connection:
+            for number, state in states.items():
+                connection.execute(releases.update().where(_is(corpus, number)).values(state=state))
+            connection.execute(
+                corpora.update()
+                .where(corpora.c.corpus == corpus)
+                .values(live=live, generation=corpora.c.generation + 1)
+            )
 
     def pin(self, corpus: str) -> Pin | None:
         """Return the release that the corpus is pinned to by a rollback, None when it is not."""

@@ -25,7 +25,7 @@ class ReleaseOut(Response):
     """One release of a corpus."""
 
     number: int
-    state: Literal["building", "candidate", "rejected", "live", "retained", "dropped"]
+    state: Literal["building", "candidate", "rejected", "live", "retained", "dropped", "restoring"]
     parent: int | None
     created_at: datetime
     published_at: datetime | None
