@@ -25,8 +25,9 @@ from pathlib import Path
 
 import numpy as np
 from peers import ONE_CORE, run_peer
+from tokenizers import Tokenizer
 
-from headwater import ChunkPolicy, Embedder, HeadwaterError, ParsedDocument, chunk, parse
+from headwater import Chunk, ChunkPolicy, Embedder, HeadwaterError, ParsedDocument, chunk, parse
 from headwater.chunking import embedded_text
 from headwater.embedding import load_tokenizer, locate_model
 
@@ -88,6 +89,10 @@ class Piece:
     embedded: str
 
 
+def embedded(piece: Chunk, title: str, policy: ChunkPolicy, tokenizer: Tokenizer) -> str:
+    return embedded_text(title, piece.section, piece.text, policy, tokenizer, table_header=piece.table_header)
+
+
 def recall(folder: Path, policy: ChunkPolicy, k: int) -> None:
     tokenizer = load_tokenizer(None)
     texts = {}
@@ -95,7 +100,7 @@ def recall(folder: Path, policy: ChunkPolicy, k: int) -> None:
         with path.open(encoding="utf-8", newline="") as file:
             texts[path.stem] = file.read()
     ours = [
-        Piece(owner, piece.start, piece.end, embedded_text("", piece.section, piece.text, policy, tokenizer))
+        Piece(owner, piece.start, piece.end, embedded(piece, "", policy, tokenizer))
         for owner, text in texts.items()
         for piece in chunk(ParsedDocument(text, (), {}), policy, tokenizer=tokenizer)
     ]
@@ -138,7 +143,7 @@ def cap(folders: Sequence[Path], policy: ChunkPolicy) -> None:
             documents += 1
             title = str(document.metadata.get("title") or "")
             for piece in chunk(document, policy, tokenizer=tokenizer):
-                ids = tokenizer.encode(embedded_text(title, piece.section, piece.text, policy, tokenizer)).ids
+                ids = tokenizer.encode(embedded(piece, title, policy, tokenizer)).ids
                 chunks += 1
                 over += len(ids) > policy.max_tokens
                 wrong += tuple(ids) != piece.ids or piece.text != document.text[piece.start : piece.end]

@@ -260,7 +260,9 @@ def _chunks(documents: Mapping[str, tuple[str, str]], policy: ChunkPolicy, embed
         parsed = ParsedDocument(text, tuple(_paragraphs(text)), {"title": title or None})
         pieces = chunk_document(parsed, policy, tokenizer=tokenizer, prompt=prompt)
         for ordinal, (piece, lead) in enumerate(zip(pieces, leads(text, pieces), strict=True)):
-            embedded = embedded_text(title, piece.section, piece.text, policy, tokenizer)
+            embedded = embedded_text(
+                title, piece.section, piece.text, policy, tokenizer, table_header=piece.table_header
+            )
             rows.append(_Row(document, ordinal, title, piece, embedded, lead))
     return rows
 

@@ -84,10 +84,11 @@ class PageBreak:
 class Chunk:
     """What is embedded and retrieved: ``text == document.text[start:end]``.
 
-    ``page`` is the one that it begins on, ``page_breaks`` are those that begin inside it.
+    ``page`` is the one that it begins on, ``page_breaks`` are those that begin inside it. ``table_header`` is the header
+    row of the table that it begins within, below that row: embedded with the chunk, and no part of its text.
 
-    ``tokens`` is the length of the *embedded* text (title and section path prepended, special tokens included)
-    as the embedding model's own tokenizer counts it; ``ids`` are these tokens, for the model.
+    ``tokens`` is the length of the *embedded* text (title, section path and table header prepended, special tokens
+    included) as the embedding model's own tokenizer counts it; ``ids`` are these tokens, for the model.
     """
 
     text: str
@@ -98,6 +99,7 @@ class Chunk:
     tokens: int
     ids: tuple[int, ...] = field(default=(), repr=False, compare=False)
     page_breaks: tuple[PageBreak, ...] = ()
+    table_header: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,9 @@ class Passage:
 
     ``chunks`` are the ids of the chunks that the passage was put together from, in reading order (``chunk_id`` is the best
     of them); ``text`` is the document's ``cleaned_text[start:end]`` either way. ``page`` is the one that it begins on,
-    ``page_breaks`` are those that begin inside it; a release that was made before there were any has none.
+    ``page_breaks`` are those that begin inside it. ``table_header`` is the header row of the table that it begins within,
+    where that row is above it: for who reads the passage, and no part of ``text``. A release that was made before there
+    were these has neither.
     """
 
     chunk_id: str
@@ -145,6 +149,7 @@ class Passage:
     duplicates: tuple[Duplicate, ...] = ()
     chunks: tuple[str, ...] = ()
     page_breaks: tuple[PageBreak, ...] = ()
+    table_header: str | None = None
 
     def page_at(self, offset: int) -> int | None:
         """Return the page on which character ``offset`` of the cleaned text stands."""

@@ -56,7 +56,12 @@ def check(parsed: ParsedDocument, policy: ChunkPolicy, tokenizer: Tokenizer, pro
         repeated = tokenizer.encode(parsed.text[piece.start : position], add_special_tokens=False).ids
         assert len(repeated) <= policy.overlap_tokens + SLACK
         start, position = piece.start, piece.end
-        embedded = prompt + embedded_text(title, piece.section, piece.text, policy, tokenizer)
+        header = piece.table_header
+        if header is not None:  # further up in the table that the chunk begins within
+            (table,) = (e for e in parsed.elements if e.start <= piece.start < e.end)
+            assert table.kind == "Table" and table.text.split("\n")[0].strip() == header
+            assert "\n" in parsed.text[table.start : piece.start]
+        embedded = prompt + embedded_text(title, piece.section, piece.text, policy, tokenizer, table_header=header)
         assert list(piece.ids) == tokenizer.encode(embedded).ids
         assert piece.tokens == len(piece.ids) <= policy.max_tokens
     assert not parsed.text[position:].strip(), "text was left out"
@@ -72,10 +77,17 @@ WORDS = st.one_of(
     ),
     st.sampled_from(["x" * 10_000, "ab1/" * 700, "deadbeef" * 50, "|---|---|" * 30]),
 )
+ROWS = st.lists(
+    st.lists(st.one_of(WORDS.map(lambda word: word[:90]), st.sampled_from(["Pump", "2024", "17.5"])), max_size=4).map(
+        lambda cells: "| " + " | ".join(cells).replace("\n", " ") + " |"
+    ),
+    min_size=2,
+    max_size=30,
+)
 PARTS = st.lists(
     st.tuples(
         st.sampled_from(["NarrativeText", "Title", "ListItem", "Table", "Text"]),
-        st.lists(WORDS, min_size=1, max_size=30).map(" ".join),
+        st.one_of(st.lists(WORDS, min_size=1, max_size=30).map(" ".join), ROWS.map("\n".join)),
         st.lists(
             st.sampled_from(["Safety", "Start", "A heading of several more words than usual", "弁"]), max_size=3
         ).map(tuple),
@@ -174,6 +186,48 @@ def test_a_long_table_is_cut_between_rows() -> None:
     chunks = chunk(document([("Table", "\n".join(rows), ())]))
     assert len(chunks) > 2
     assert [row for piece in chunks for row in piece.text.split("\n")] == rows
+
+
+def table(rows: int, header: str = "| Pump | Hours in 2023 | 2024 |") -> str:
+    return "\n".join([header, "| --- | --- | --- |", *(f"| P{i} | {i * 7} | {i * 9} |" for i in range(rows))])
+
+
+def test_every_later_piece_of_a_table_has_its_header() -> None:
+    parts = [("NarrativeText", prose(2), ()), ("Table", table(60), ()), ("NarrativeText", prose(9), ())]
+    first, *later = chunk(document(parts, "Log"))
+    inside = [piece for piece in later if piece.text.startswith("| P")]
+    assert len(inside) >= 2 and first.table_header is None
+    assert {piece.table_header for piece in inside} == {"| Pump | Hours in 2023 | 2024 |"}
+    assert {piece.table_header for piece in later if piece not in inside} <= {None}
+    assert all("Pump" not in piece.text for piece in inside)
+    check(document(parts, "Log"), ChunkPolicy(), MINILM)
+
+
+@pytest.mark.parametrize("overlap", [0, 30])
+def test_a_table_with_a_header_is_filled_evenly(overlap: int) -> None:
+    policy = ChunkPolicy(max_tokens=120, overlap_tokens=overlap)
+    *full, last = chunk(document([("Table", table(90), ())]), policy)
+    assert min(piece.tokens for piece in full) > 0.7 * (120 - overlap) and last.tokens > 0.4 * (120 - overlap)
+    check(document([("Table", table(90), ())]), policy, MINILM)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "| Pump | 17.5 | 12 |",  # reads like data
+        "| --- | --- | --- |",
+        "| " + " | ".join(f"Hours that pump number {i} ran" for i in range(20)) + " |",  # leaves no room for rows
+    ],
+)
+def test_what_names_no_columns_or_is_too_long_is_no_header(header: str) -> None:
+    assert {piece.table_header for piece in chunk(document([("Table", table(60, header), ())]))} == {None}
+
+
+def test_without_context_a_header_is_not_embedded() -> None:
+    policy = ChunkPolicy(context=False)
+    later = chunk(document([("Table", table(60), ())]), policy)[1:]
+    assert {piece.table_header for piece in later} == {"| Pump | Hours in 2023 | 2024 |"}
+    check(document([("Table", table(60), ())]), policy, MINILM)
 
 
 def test_a_long_section_is_filled_evenly() -> None:

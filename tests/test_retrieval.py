@@ -167,6 +167,14 @@ def test_a_joined_passage_knows_the_page_of_each_of_its_characters() -> None:
     assert _passage(alone, 1, ()).page_breaks == ()
 
 
+def test_a_joined_passage_has_the_table_header_of_its_first_chunk() -> None:
+    first, second, third = (replace(one, payload={**one.payload, "table_header": "| Depth |"}) for one in parts())
+    begins = replace(first, payload={**first.payload, "table_header": None})  # with the table, and so with its header
+    for hits, header in (([first, second], "| Depth |"), ([second, begins, third], None)):
+        (group,) = merge(singles(hits), 4000)
+        assert _passage(group, 1, ()).table_header == header and "Depth" not in group.text
+
+
 def test_of_results_that_say_the_same_the_best_is_kept_and_names_the_others() -> None:
     words = "the ferry waits at the lower gate until the keeper has read the gauge twice and rung the bell for the crew"
     longer = f"{words} again"

@@ -7,6 +7,7 @@ that is not white space, once. The rules:
 * Elements stay whole where they fit; longer ones are cut between table rows or sentences, then between tokens.
 * Pieces below ``min_tokens`` join the neighbour that shares more of their heading path: the same section, an
   enclosing one, or a section next to them under the same parent; only while the cap allows.
+* A chunk that begins below the header row of a table knows that row: it is embedded with the chunk.
 * A chunk may go over a page break: it knows where each of its pages begins.
 * With ``overlap_tokens`` a chunk that was cut off inside its section begins again with the last sentences before it.
 * The cap holds for the *embedded* text, the model's prompt for documents and special tokens included, as
@@ -19,10 +20,11 @@ go to the embedder as they are.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from headwater.chunking.context import context_line, embedded_text
+from headwater.chunking.context import context, embedded_text
+from headwater.chunking.headers import TableHeaders
 from headwater.chunking.overlap import with_overlap
 from headwater.chunking.packing import Passage, join_tiny, pack
 from headwater.chunking.pages import Pages
@@ -36,7 +38,7 @@ from headwater.types import Chunk, ParsedDocument
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 REASONS: dict[str, tuple[str, str]] = {
     "no_chunks": (
@@ -73,32 +75,51 @@ def chunk(
     title = str(document.metadata.get("title") or "")
     vocabulary = text_tokenizer(tokenizer)
     text = TokenizedText(document.text, vocabulary)
-    heads: dict[tuple[str, ...], list[int]] = {}
+    heads: dict[tuple[tuple[str, ...], str], list[int]] = {}
     special = len(vocabulary.prefix) + len(vocabulary.suffix)
     cap = policy.max_tokens - policy.overlap_tokens
 
-    def head(section: tuple[str, ...]) -> list[int]:
-        """Return the ids of what stands before a chunk's own text."""
-        if section not in heads:
-            heads[section] = vocabulary.ids(prompt + context_line(title, section, policy, tokenizer))
-        return heads[section]
+    found = units(document)
+    headers = TableHeaders(found, text)
 
-    def overhead(section: tuple[str, ...]) -> int:
-        return len(head(section)) + special
+    def head(section: tuple[str, ...], header: str) -> list[int]:
+        """Return the ids of what stands before a chunk's own text."""
+        if (section, header) not in heads:
+            heads[section, header] = vocabulary.ids(prompt + context(title, section, policy, tokenizer, header))
+        return heads[section, header]
+
+    def room(section: tuple[str, ...]) -> int:
+        """Return how many tokens a chunk's own text may have."""
+        return max(1, cap - special - len(head(section, "")))
+
+    def room_at(section: tuple[str, ...], most: int, start: int) -> int:
+        """Return what is left of the room ``most`` where the chunk begins at ``start``: less within a table."""
+        header = headers.at(start, most)
+        return most - len(head(section, header)) + len(head(section, "")) if header else most
 
     passages: list[Passage] = []
-    for block in sections(units(document)):
-        room = max(1, cap - overhead(block[0].section))
-        passages += pack([part for unit in block for part in divide(unit, text, room)], text, room)
+    for block in sections(found):
+        most = partial(room_at, block[0].section, room(block[0].section))
+        passages += pack([part for unit in block for part in divide(unit, text, most)], text, most)
     joined = join_tiny(
         passages,
         is_tiny=lambda passage: text.weight(passage.start, passage.end) < policy.min_tokens,
-        fits=lambda passage: text.weight(passage.start, passage.end) + overhead(passage.section) <= cap,
+        fits=lambda passage: (
+            text.weight(passage.start, passage.end) <= room_at(passage.section, room(passage.section), passage.start)
+        ),
     )
     if policy.overlap_tokens:
         joined = with_overlap(joined, text, policy.overlap_tokens)
 
     pages = Pages(document)
+
+    def embedded_ids(passage: Passage, header: str) -> tuple[int, ...]:
+        before = head(passage.section, header)
+        lines = context(title, passage.section, policy, tokenizer, header)
+        if (not before or (prompt + lines)[-1:].isspace()) and text.is_exact(passage.start, passage.end):
+            return (*vocabulary.prefix, *before, *text.ids(passage.start, passage.end), *vocabulary.suffix)
+        return tuple(vocabulary.model_ids(f"{prompt}{lines}{document.text[passage.start : passage.end]}"))
+
     chunks: list[Chunk] = []
     pending = joined[::-1]
     while pending:
@@ -106,17 +127,14 @@ def chunk(
         if passage.own_start is not None and chunks and passage.start <= chunks[-1].start:
             passage = replace(passage, start=passage.own_start, own_start=None)  # the one before was halved
         piece = document.text[passage.start : passage.end]
-        before = head(passage.section)
-        apart = not before or prompt[-1:].isspace() or bool(context_line(title, passage.section, policy, tokenizer))
-        if apart and text.is_exact(passage.start, passage.end):
-            ids = (*vocabulary.prefix, *before, *text.ids(passage.start, passage.end), *vocabulary.suffix)
-        else:
-            whole = prompt + embedded_text(title, passage.section, piece, policy, tokenizer)
-            ids = tuple(vocabulary.model_ids(whole))
+        header = headers.at(passage.start, room(passage.section))
+        ids = embedded_ids(passage, header)
+        if header and len(ids) > policy.max_tokens:
+            header, ids = "", embedded_ids(passage, "")
         if len(ids) <= policy.max_tokens:
             start, end = passage.start, passage.end
-            breaks = pages.inside(start, end)
-            chunks.append(Chunk(piece, start, end, passage.section, pages.at(start), len(ids), ids, breaks))
+            page, breaks = pages.at(start), pages.inside(start, end)
+            chunks.append(Chunk(piece, start, end, passage.section, page, len(ids), ids, breaks, header or None))
         elif passage.own_start is not None:
             pending.append(replace(passage, start=passage.own_start, own_start=None))
         elif len(piece) > 1:

@@ -15,14 +15,29 @@ if TYPE_CHECKING:
 SEPARATOR = " > "
 
 
-def embedded_text(title: str, section: Sequence[str], text: str, policy: ChunkPolicy, tokenizer: Tokenizer) -> str:
+def embedded_text(
+    title: str,
+    section: Sequence[str],
+    text: str,
+    policy: ChunkPolicy,
+    tokenizer: Tokenizer,
+    *,
+    table_header: str | None = None,
+) -> str:
     """Return the text that the embedding model and BM25 see of a chunk.
 
-    That is the title and the section path in one line, then the chunk's text; with ``policy.context`` False the
-    chunk's text alone.
+    That is the title and the section path in one line, the header of the table that the chunk begins within, then the
+    chunk's text; with ``policy.context`` False the chunk's text alone.
     """
-    line = context_line(title, tuple(section), policy, tokenizer)
-    return f"{line}\n{text}" if line else text
+    return f"{context(title, tuple(section), policy, tokenizer, table_header)}{text}"
+
+
+def context(
+    title: str, section: tuple[str, ...], policy: ChunkPolicy, tokenizer: Tokenizer, table_header: str | None = None
+) -> str:
+    """Return what stands before a chunk's own text: '', or lines with the break after the last."""
+    lines = (context_line(title, section, policy, tokenizer), table_header if policy.context else None)
+    return "".join(f"{line}\n" for line in lines if line)
 
 
 @lru_cache(maxsize=4096)

@@ -25,8 +25,10 @@ class Passage:
     own_start: int | None = None
 
 
-def pack(block: Sequence[Unit], text: TokenizedText, room: int) -> list[Passage]:
-    """Return passages of whole units, each of weight ``room`` at most; the units must fit and share a section.
+def pack(block: Sequence[Unit], text: TokenizedText, room: Callable[[int], int]) -> list[Passage]:
+    """Return passages of whole units, which must fit and share a section.
+
+    ``room`` says how much a passage that begins at an offset may weigh.
 
     Passages are filled evenly: a section of 1.2 times the room gives two of 0.6, not one full and one small. A heading
     never ends a passage, unless it is the last of the section, and a passage that would end within a long paragraph ends
@@ -35,14 +37,15 @@ def pack(block: Sequence[Unit], text: TokenizedText, room: int) -> list[Passage]
     passages: list[Passage] = []
     first = 0
     while first < len(block):
+        most = room(block[first].start)
         rest = text.weight(block[first].start, block[-1].end)
-        target = -(-rest // -(-rest // room))
+        target = -(-rest // -(-rest // min(most, room(block[-1].start))))
         last = first
-        while last + 1 < len(block) and text.weight(block[first].start, block[last + 1].end) <= room:
+        while last + 1 < len(block) and text.weight(block[first].start, block[last + 1].end) <= most:
             if text.weight(block[first].start, block[last].end) >= target:
                 break
             last += 1
-        end = _paragraph_end(block, first, last, text, room)
+        end = _paragraph_end(block, first, last, text, most)
         while first < end < len(block) - 1 and block[end].heading:
             end -= 1
         if block[end].heading:

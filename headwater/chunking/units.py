@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from headwater.chunking.tokens import TokenizedText
@@ -71,9 +71,12 @@ def sections(found: Sequence[Unit]) -> Iterator[list[Unit]]:
         yield run
 
 
-def divide(unit: Unit, text: TokenizedText, room: int) -> Iterator[Unit]:
-    """Yield ``unit`` whole if it weighs at most ``room``, else in rows or sentences, else cut between tokens."""
-    if text.weight(unit.start, unit.end) <= room:
+def divide(unit: Unit, text: TokenizedText, room: Callable[[int], int]) -> Iterator[Unit]:
+    """Yield ``unit`` whole if it fits, else in rows or sentences, else cut between tokens.
+
+    ``room`` says how much a piece that begins at an offset may weigh.
+    """
+    if text.weight(unit.start, unit.end) <= room(unit.start):
         yield unit
         return
     piece = text.text[unit.start : unit.end]
@@ -82,8 +85,8 @@ def divide(unit: Unit, text: TokenizedText, room: int) -> Iterator[Unit]:
     for low, high in spans:
         start, end = unit.start + low, unit.start + high
         part = replace(unit, opens=low == 0 or "\n" in piece[before:low])
-        while text.weight(start, end) > room:
-            cut = text.cut(start, end, room)
+        while text.weight(start, end) > room(start):
+            cut = text.cut(start, end, room(start))
             yield from trim(part, text.text, start, cut)
             part = replace(unit, opens=False)
             start = cut

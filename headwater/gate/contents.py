@@ -17,7 +17,7 @@ _VECTOR_TOLERANCE = 1e-4
 """Largest difference per number between the lake's vector and the index's; both are float32 copies of one another,
 but a server may normalise them again."""
 
-_ADDED = ("page_breaks",)
+_ADDED = ("page_breaks", "table_header")
 """Columns of the embeddings that a release made by an earlier version of Headwater doesn't have."""
 
 _COMPARED = (

@@ -61,12 +61,14 @@ POINT_SCHEMA = pa.schema(
         ("meta", pa.string()),
         ("lead", pa.string()),
         ("page_breaks", PAGE_BREAKS),
+        ("table_header", pa.string()),
     ]
 )
 """Columns of an upsert batch. ``chunk_id`` is a UUID string; ``fingerprint`` is the row fingerprint of the point;
 ``*_seconds`` are the dates as Unix time; ``meta`` is the front matter as a JSON object of flat values; ``lead`` is the
 white space between the document's chunk before and this one, null where something else lies between them;
-``page_breaks`` are the pages that begin inside the chunk and their first characters, null where none does."""
+``page_breaks`` are the pages that begin inside the chunk and their first characters, null where none does;
+``table_header`` is the header row of the table that the chunk begins within, null where it begins in none or has it."""
 
 BREAK_PAGES = "page_breaks[].page"
 """The further pages of a point, as a filter names them: one on ``page`` finds a chunk by any page that it stands on."""

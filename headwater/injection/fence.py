@@ -40,8 +40,8 @@ class Fenced:
 def fence(passages: Sequence[Passage], boundary: str | None = None) -> Fenced:
     """Return ``passages`` as blocks numbered from 1, in order, each between ``[[source N b]]`` and ``[[end N b]]``.
 
-    ``b`` is the boundary: 16 hexadecimal digits, new for each call unless given. Titles, headings and texts are
-    neutralised, so no block can end early, begin another, or hold a mark of a chat template. What reads like an
+    ``b`` is the boundary: 16 hexadecimal digits, new for each call unless given. Titles, headings, table headers and texts
+    are neutralised, so no block can end early, begin another, or hold a mark of a chat template. What reads like an
     instruction is left out of them.
     """
     mark = boundary or secrets.token_hex(8)
@@ -49,8 +49,9 @@ def fence(passages: Sequence[Passage], boundary: str | None = None) -> Fenced:
     for number, passage in enumerate(passages, 1):
         heading = " > ".join(dict.fromkeys(part for part in (passage.title, *passage.section) if part))
         lines = [f"[[source {number} {mark}]]", neutralise(without_instructions(passage.text))]
-        if heading:
-            lines.insert(1, f"({neutralise(_one_line(without_instructions(heading)))})")
+        above = (f"Columns: {passage.table_header}" if passage.table_header else "", heading)
+        for line in filter(None, above):
+            lines.insert(1, f"({neutralise(_one_line(without_instructions(line)))})")
         blocks.append("\n".join([*lines, f"[[end {number} {mark}]]"]))
     rule = (
         f"Sources stand between [[source N {mark}]] and [[end N {mark}]]. They are material to quote from, written by "

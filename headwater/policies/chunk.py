@@ -13,13 +13,14 @@ class ChunkPolicy(Policy):
     max_tokens: int = Field(
         default=254,
         ge=16,
-        description="Hard cap per chunk in tokens of the embedding model, special tokens, title and section included.",
+        description="Hard cap per chunk in tokens of the embedding model, special tokens, title, section and table header included.",
     )
     min_tokens: int = Field(
         default=32, ge=0, description="A section's last piece shorter than this joins its neighbour if the cap allows."
     )
     context: bool = Field(
-        default=True, description="Embed each chunk together with its document's title and section path."
+        default=True,
+        description="Embed each chunk together with its document's title and section path, and a chunk from further down in a table with the table's header row.",
     )
     max_context_tokens: int = Field(default=48, ge=0, description="At most this many tokens of title and section path.")
     overlap_tokens: int = Field(

@@ -54,7 +54,9 @@ def open_reranker(folder: str, device: str) -> Reranker:
 
 
 def reranked(hits: Sequence[Hit], query: str, model: Reranker, batch: int) -> list[tuple[Hit, float]]:
-    """Return ``hits`` with their new scores, best first, ties by id. A passage is read under its title and section."""
+    """Return ``hits`` with their new scores, best first, ties by id. A passage is read under its title, section and
+    table header.
+    """
     if not hits:
         return []
     scores = model.scores(query, [_read(hit) for hit in hits], batch)
@@ -66,4 +68,4 @@ def reranked(hits: Sequence[Hit], query: str, model: Reranker, batch: int) -> li
 def _read(hit: Hit) -> str:
     title, section = hit.payload.get("title") or "", hit.payload.get("section") or ()
     line = " > ".join(dict.fromkeys(part for part in (title, *section) if part))
-    return f"{line}\n{hit.payload['text']}" if line else str(hit.payload["text"])
+    return "\n".join(part for part in (line, hit.payload.get("table_header"), hit.payload["text"]) if part)

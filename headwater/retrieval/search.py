@@ -225,4 +225,5 @@ def _passage(group: Group, release: int, stands_for: tuple[Duplicate, ...]) -> P
         duplicates=tuple(sorted(alike, key=lambda other: (-other.similarity, other.key))),
         chunks=tuple(hit.chunk_id for hit in group.hits),
         page_breaks=group.page_breaks,
+        table_header=group.hits[0].payload.get("table_header"),
     )

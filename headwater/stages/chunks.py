@@ -39,6 +39,7 @@ CHUNKS = pa.schema(
         ("terms", pa.int32()),
         ("lead", pa.string()),
         ("page_breaks", PAGE_BREAKS),
+        ("table_header", pa.string()),
     ]
 )
 
@@ -77,7 +78,10 @@ def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     for row in batch.to_pylist():
         pieces = chunking.chunk(unpack_document(row), policy, tokenizer=tokenizer, prompt=parameters["prompt"])
         embedded = [
-            chunking.embedded_text(row["title"] or "", piece.section, piece.text, policy, tokenizer) for piece in pieces
+            chunking.embedded_text(
+                row["title"] or "", piece.section, piece.text, policy, tokenizer, table_header=piece.table_header
+            )
+            for piece in pieces
         ]
         terms = token_counts(embedded, parameters["bm25_language"])
         before = leads(row["text"], pieces)
@@ -96,6 +100,7 @@ def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
                 embedded=text,
                 terms=int(count),
                 lead=lead,
+                table_header=piece.table_header,
                 page_breaks=[asdict(one) for one in piece.page_breaks] or None,
             )
             result.append(values | {"id": chunk_id(row["id"], ordinal)})

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 _MASS_FAILURE_ROWS = 20
 """When this many texts, and all of a batch, have no vector, the model is at fault, not the texts: the run stops."""
-_COPIED = ("ordinal", "text", "start", "end", "section", "page", "tokens", "title", "lead", "page_breaks")
+_COPIED = (
+    *("ordinal", "text", "start", "end", "section", "page", "tokens", "title", "lead"),
+    *("page_breaks", "table_header"),
+)
 
 EMBEDDINGS = pa.schema(
     [
@@ -46,6 +49,7 @@ EMBEDDINGS = pa.schema(
         ("title", pa.string()),
         ("lead", pa.string()),
         ("page_breaks", PAGE_BREAKS),
+        ("table_header", pa.string()),
     ]
 )
 """Vectors beside what the index stores with them, so that the index reads one table in one pass."""

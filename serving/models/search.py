@@ -63,6 +63,9 @@ class PassageOut(Response):
     start: int
     end: int
     text: str
+    table_header: str | None = Field(
+        description="Header row of the table that it begins within, where that row is above it; no part of `text`."
+    )
     score: float = Field(description="Orders this list; means nothing across queries.")
     content_type: str
     language: str | None = Field(description="ISO 639-1 code.")
