@@ -304,7 +304,7 @@ def test_a_restored_snapshot_is_used_once_other_nodes_have_no_older_copy(
     (left,) = server.recovering.values()
     assert left == [], "all states were waited for"
     assert engine.releases() == [1] and held(engine, 1) == wanted(numbers(5))
-    monkeypatch.setattr(snapshots, "TAKEN_OUT_SECONDS", 0.0)
+    monkeypatch.setattr(snapshots, "COPIED_SECONDS", 0.0)
     with pytest.raises(ReleaseError, match="have not copied it"):
         engine.restore_snapshot(taken.id)
     assert engine.releases() == []

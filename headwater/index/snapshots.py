@@ -151,19 +151,18 @@ class SnapshotStore:
         def copied(states: list[str]) -> bool:
             return states.count(_ACTIVE) > len(states) // 2
 
-        for reached, limit, pause in (
-            (taken_out, TAKEN_OUT_SECONDS, LOOK_SECONDS),
-            (copied, COPIED_SECONDS, 10 * LOOK_SECONDS),
-        ):
-            deadline = time.monotonic() + limit
-            while not all(map(reached, self._copies(name))):
-                if time.monotonic() >= deadline:
-                    raise ReleaseError(
-                        f"{self._connection.server} took in the snapshot of {name}, but its other nodes have not copied it "
-                        f"after {limit:,.0f} s. Look at their logs; then restore again, or build the releases from the lake: "
-                        "headwater rebuild"
-                    )
-                time.sleep(pause)
+        deadline = time.monotonic() + TAKEN_OUT_SECONDS
+        while not all(map(taken_out, self._copies(name))) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)  # where they were copied between two looks, there is nothing more to see
+        deadline = time.monotonic() + COPIED_SECONDS
+        while not all(map(copied, self._copies(name))):
+            if time.monotonic() >= deadline:
+                raise ReleaseError(
+                    f"{self._connection.server} took in the snapshot of {name}, but its other nodes have not copied it "
+                    f"after {COPIED_SECONDS:,.0f} s. Look at their logs; then restore again, or build the releases from the "
+                    "lake: headwater rebuild"
+                )
+            time.sleep(10 * LOOK_SECONDS)
 
     def _copies(self, name: str) -> list[list[str]]:
         """Return the states of the copies of each shard, as the node that answers knows them."""
