@@ -423,6 +423,77 @@ def test_the_least_support_is_the_policy_s(embedder: Embedder) -> None:
 @pytest.mark.parametrize(
     ("source", "draft"),
     [
+        ("Payment is due only after delivery of the goods.", "Payment is due before delivery of the goods."),
+        ("Only full-time staff are included in the plan.", "Full-time staff are excluded from the plan."),
+        ("Visitors are allowed only on weekdays.", "Visitors are forbidden on weekdays."),
+        ("Prices increase only in summer.", "Prices decrease in summer."),
+        ("The valve must only be opened under pressure.", "The valve must be closed under pressure."),
+        ("All doors except the rear door open at eight.", "All doors and the rear door close at eight."),
+        ("Smoking is allowed only outside.", "Smoking is allowed except outside."),
+        ("The office is open except on Sundays.", "The office is open only on Sundays."),
+    ],
+)
+def test_a_restriction_turns_no_word_into_its_opposite(agreeing: Verifier, source: str, draft: str) -> None:
+    assert check(agreeing, draft, source).reasons == ("negation",)
+
+
+@pytest.mark.parametrize(
+    ("source", "draft"),
+    [
+        ("The office is not open on Sundays.", "The office is closed on Sundays."),
+        ("The gate is closed on Sundays.", "The gate is not open on Sundays."),
+        ("Smoking is allowed only outside.", "Smoking is forbidden except outside."),
+        ("The office is open except on Sundays.", "The office is closed only on Sundays."),
+        ("Refunds are paid unless the item was opened.", "Refunds are refused if the item was opened."),
+    ],
+)
+def test_the_opposite_of_what_is_denied_is_kept(agreeing: Verifier, source: str, draft: str) -> None:
+    assert check(agreeing, draft, source).sentence is not None
+
+
+TWO_DATES = "Applications close on 3 May 2024. Interviews begin on 10 June 2024."
+
+
+@pytest.mark.parametrize(
+    ("source", "draft"),
+    [
+        (TWO_DATES, "Applications close on 10 June 2024."),
+        (TWO_DATES, "Applications close in June 2024."),
+        (TWO_DATES, "Interviews begin on 3 May 2024."),
+        (TWO_DATES.replace("3 May", "10 May"), "Applications close on 10 June 2024."),
+        (TWO_DATES.replace("3 May 2024", "10 June 2023"), "Applications close on 10 June 2024."),
+        ("Applications close on May 3. Interviews begin on June 10.", "Applications close on June 10."),
+        ("Applications close on 2024-05-03. Interviews begin on 2024-06-10.", "Applications close on 2024-06-10."),
+        ("On 3 May applications close. On 10 June interviews begin.", "On 10 June applications close."),
+        (
+            "The lease of the yard began on 1 March 2020. The lease of the crane began on 5 April 2021.",
+            "The lease of the yard began on 5 April 2021.",
+        ),
+    ],
+)
+def test_a_date_in_the_place_of_another_is_dropped(agreeing: Verifier, source: str, draft: str) -> None:
+    assert check(agreeing, draft, source).reasons == ("date",)
+
+
+@pytest.mark.parametrize(
+    ("source", "draft"),
+    [
+        (TWO_DATES, "Interviews begin on 2024-06-10."),
+        (TWO_DATES, "On June 10, 2024, interviews begin."),
+        (TWO_DATES, "Interviews begin on 10 June 2024 and applications close on 3 May 2024."),
+        ("The lease of 1 March 2020 ends on 31 May 2024.", "The lease ends on 31 May 2024."),
+        ("The pool is closed from 3 May 2024 to 10 June 2024.", "The pool is closed until 10 June 2024."),
+        ("The pool is closed on 3 May, 10 June and 1 July.", "The pool is closed on 10 June."),
+        ("Applications close in May 2024. The exact day is 10 May 2024.", "Applications close on 10 May 2024."),
+    ],
+)
+def test_a_date_in_its_own_place_is_kept(agreeing: Verifier, source: str, draft: str) -> None:
+    assert check(agreeing, draft, source).sentence is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "draft"),
+    [
         ("Please read how we use Lanterns at Brandholm, as it is useful for new pilots.", "Please read how we use Brandholm at Lanterns, as it is useful for new pilots."),
         ("The Head of Moorings will propose how best to berth a tanker.", "The Moorings of Head will propose how best to berth a tanker."),
         ("In Lundby, under each Berth, set a lamp for all boats that sends signals to the tower.", "In Berth, under each Lundby, set a lamp for all boats that sends signals to the tower."),

@@ -47,31 +47,36 @@ class Tiling:
 
         ``i`` itself may be aligned, to somewhere else; both are empty where no aligned run lies next to it.
         """
-        left, right = i - 1, i + 1
-        while left >= 0 and self._is_open(left, i) and i - left <= SLOT:
+        return self.slot_of(range(i, i + 1), frozenset({self.tile_of[i]}), self.source_of[i])
+
+    def slot_of(self, thing: range, own: frozenset[int], home: int) -> tuple[range, list[int]]:
+        """Return the same for several tokens that are one thing: ``own`` are the runs that lead to it in the source,
+        where it begins at ``home`` (-1: nowhere). What of it is aligned by another run counts as unaligned."""
+        left, right = thing[0] - 1, thing[-1] + 1
+        while left >= 0 and self._is_open(left, own) and thing[0] - left <= SLOT:
             left -= 1
-        while right < len(self.source_of) and self._is_open(right, i) and right - i <= SLOT:
+        while right < len(self.source_of) and self._is_open(right, own) and right - thing[-1] <= SLOT:
             right += 1
         before = self.source_of[left] if left >= 0 else -1
         after = self.source_of[right] if right < len(self.source_of) else -1
-        ahead = self._free(before + 1, 1, i) if before >= 0 else []
-        back = self._free(after - 1, -1, i) if after >= 0 else []
+        ahead = self._free(before + 1, 1, thing, own) if before >= 0 else []
+        back = self._free(after - 1, -1, thing, own) if after >= 0 else []
         around = range(left + 1, right)
         if not self.near_copy and before >= 0 and after >= 0:
             # What stands between two words of the draft was put in the place of what stands between them in the source.
             return around, ahead if ahead and before + len(ahead) + 1 == after else []
-        if self._in_order(before, self.source_of[i], after):
+        if self._in_order(before, home, after):
             return around, []
         return around, ahead + [j for j in back if j not in ahead]
 
-    def _free(self, start: int, step: int, i: int) -> list[int]:
+    def _free(self, start: int, step: int, thing: range, own: frozenset[int]) -> list[int]:
         """Return source positions from ``start`` on that no run holds, but for those aligned word by word elsewhere."""
         found: list[int] = []
         j = start
         while 0 <= j < len(self.sentence_of) and len(found) < SLOT:
             if step > 0 and j in self.borders:
                 break
-            if not self._is_free(j, i):
+            if not self._is_free(j, thing, own):
                 break
             found.append(j)
             if step < 0 and j in self.borders:
@@ -87,12 +92,12 @@ class Tiling:
         high = after if after >= 0 else home
         return not any(border in self.borders for border in range(low + 1, high + 1))
 
-    def _is_open(self, k: int, i: int) -> bool:
-        return self.source_of[k] < 0 or self.tile_of[k] == self.tile_of[i]
+    def _is_open(self, k: int, own: frozenset[int]) -> bool:
+        return self.source_of[k] < 0 or self.tile_of[k] in own
 
-    def _is_free(self, j: int, i: int) -> bool:
+    def _is_free(self, j: int, thing: range, own: frozenset[int]) -> bool:
         other = self.sentence_of[j]
-        return other < 0 or (self.tile_of[other] != self.tile_of[i] and self.tile_of[other] in self.loose)
+        return other < 0 or (self.tile_of[other] not in own and (other in thing or self.tile_of[other] in self.loose))
 
     def is_lone(self, i: int) -> bool:
         """Whether token ``i`` is aligned by itself, out of line with its neighbours."""

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from headwater.answering.verification.alignment import Tiling
-from headwater.answering.verification.dates import DateMention, find_dates, is_stated, month_of, weekday_of
+from headwater.answering.verification.dates import (
+    DateMention,
+    contradicts,
+    find_dates,
+    is_stated,
+    month_of,
+    weekday_of,
+)
 from headwater.answering.verification.lexicon import COORDINATORS, UNITS
 from headwater.answering.verification.names import Casing, is_abbreviated, name_positions, same_name
 from headwater.answering.verification.tokens import Token
@@ -54,7 +61,7 @@ class ClaimCheck:
         ``grounded`` are then the tokens that are supported without being aligned word by word.
         """
         found: set[DropReason] = set()
-        dated = {i for mention in self._dates for i in range(mention.first, mention.last + 1)}
+        dated = {i for mention in self._dates for i in mention.place}
         if not all(self._date_stands(mention) for mention in self._dates):
             found.add("date")
         else:
@@ -83,13 +90,37 @@ class ClaimCheck:
     # --- dates --------------------------------------------------------------------------------------------------
 
     def _date_stands(self, mention: DateMention) -> bool:
-        parts = range(mention.first, mention.last + 1)
-        aligned = [i for i in parts if self._sentence[i].is_content]
-        if all(self._tiling.source_of[i] >= 0 for i in aligned) and self._in_line(aligned):
-            return not any(self._displaced(i, _is_number) for i in aligned if self._sentence[i].quantity is not None)
-        inside = {j for date in self._there for j in range(date.first, date.last + 1)}
+        """Whether the source states the date, and somewhere not in the place of another one that the draft has there."""
+        aligned = [i for i in mention.place if self._sentence[i].is_content]
+        inside = {j for date in self._there for j in date.place}
         loose = [token for j, token in enumerate(self._source) if j not in inside]
-        return is_stated(mention, self._there, loose)
+        homes = [date.place for date in self._there if is_stated(mention, [date], loose)]
+        if all(self._tiling.source_of[i] >= 0 for i in aligned) and self._in_line(aligned):
+            first, last = self._tiling.source_of[aligned[0]], self._tiling.source_of[aligned[-1]]
+            homes = [range(first, last + 1)]
+        return any(not self._date_displaced(mention, home) for home in homes)
+
+    def _date_displaced(self, mention: DateMention, home: range) -> bool:
+        """Whether the words around a date lead to another one than that at ``home``; see :meth:`_displaced`."""
+        own = frozenset(self._tiling.tile_of[i] for i in mention.place if self._tiling.source_of[i] in home)
+        around, gap = self._tiling.slot_of(mention.place, own, home[0])
+        held = {self._source[j].key for j in gap}
+        for k in around:
+            token = self._sentence[k]
+            if k in mention.place or not token.is_content:
+                continue
+            if self._tiling.tile_of[k] not in own or not (self._is_dated(self._sentence, k) or token.key in held):
+                return False
+        return any(
+            contradicts(mention, date)
+            and any(j in date.place and j not in home for j in gap)
+            and not self._listed_together(date.first, home[0], self._is_dated)
+            for date in self._there
+        )
+
+    def _is_dated(self, tokens: Sequence[Token], i: int) -> bool:
+        dates = self._dates if tokens is self._sentence else self._there
+        return _is_number(tokens, i) or self._is_day(tokens, i) or any(i in date.place for date in dates)
 
     def _in_line(self, positions: Sequence[int]) -> bool:
         return len({self._tiling.tile_of[i] for i in positions}) == 1

@@ -26,6 +26,11 @@ class DateMention:
     last: int
     options: tuple[Day, ...]
 
+    @property
+    def place(self) -> range:
+        """The positions of its tokens."""
+        return range(self.first, self.last + 1)
+
 
 @lru_cache(maxsize=32)
 def calendar_names(language: str) -> tuple[dict[str, int], dict[str, int]]:
@@ -124,6 +129,15 @@ def _numeric(text: str) -> tuple[Day, ...]:
 
 def _valid(days: list[tuple[int, int, int]]) -> tuple[Day, ...]:
     return tuple(dict.fromkeys(d for d in days if 1 <= d[1] <= 12 and 1 <= d[2] <= 31))
+
+
+def contradicts(one: DateMention, other: DateMention) -> bool:
+    """Say whether two dates can't be the same day, however they are read."""
+    return not any(
+        all(a is None or b is None or a == b for a, b in zip(mine, theirs, strict=True))
+        for mine in one.options
+        for theirs in other.options
+    )
 
 
 def is_stated(mention: DateMention, source: Sequence[DateMention], loose: Sequence[Token]) -> bool:

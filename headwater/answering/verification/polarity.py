@@ -131,7 +131,8 @@ def _answered(
 ) -> bool:
     """Say whether a marker has a counterpart; one that is found is taken out of ``free`` or ``opposites``."""
     near = [pair for pair in opposites if abs(pair[side] - i) <= REACH]
-    if near:
+    # "Not open" is "closed"; "open only on weekdays" is not "closed on weekdays".
+    if near and kind == "not":
         opposites.remove(near[0])
         return True
     scope = _scope(i, tokens, kind)
@@ -141,9 +142,14 @@ def _answered(
         before = next((j for j in range(i - 1, max(-1, i - 1 - _LEFT_REACH), -1) if tokens[j].is_content), None)
         return not (side and kind != "not" and before is not None and tiling.source_of[before] >= 0)
     for marker in free:
-        if _compatible(kind, marker[1]) and any(abs(marker[0] - place) <= REACH for place in places):
-            free.remove(marker)
-            return True
+        if not _compatible(kind, marker[1]) or not any(abs(marker[0] - place) <= REACH for place in places):
+            continue
+        if {kind, marker[1]} == {"only", "except"}:
+            if not near:
+                continue
+            opposites.remove(near[0])  # "closed only on Sundays" is "open except on Sundays"
+        free.remove(marker)
+        return True
     denied = {prefix + tokens[j].lower for j in scope for prefix in NEGATIVE_PREFIXES}
     soft = _SOFT_ONLY if kind == "only" else SOFT_NEGATORS | denied
     return any(
