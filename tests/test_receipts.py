@@ -67,10 +67,27 @@ def test_a_receipt_says_state_reason_and_what_to_do(corpus: Corpus) -> None:
     leave = found["policies/leave.md"]
     assert (leave.state, leave.reason, leave.survivor) == ("duplicate", "exact_duplicate", "policies/leave-copy.md")
     assert leave.advice and leave.similarity == 1.0 and leave.release is None
+    assert found["policies/leave-copy.md"].duplicates == ("policies/leave.md",) and leave.duplicates == ()
     gauge = found["gauge.md"]
     assert (gauge.state, gauge.release, gauge.advice, gauge.requeued) == ("indexed", corpus.live(), "", None)
     assert gauge.chunks > 0 and len(gauge.revision) == 32
     assert gauge.since is not None and gauge.modified <= gauge.since <= before
+
+
+def test_a_receipt_says_what_was_noted_while_the_document_was_parsed(corpus: Corpus) -> None:
+    text = "The Teal gauge stands at the café by the weir, and its keeper reads it at noon on every single day.\n"
+    (documents(corpus) / "café.txt").write_bytes(text.encode("cp1252"))
+    (documents(corpus) / "page.txt").write_text(
+        f"<!DOCTYPE html><html><body><h1>Page</h1><p>{text * 2}</p></body></html>"
+    )
+    reindex(corpus)
+    found = receipts(corpus)
+    assert "Read as " in found["café.txt"].message and found["café.txt"].state == "indexed"
+    assert "The extension says text/plain, the content is text/html." in found["page.txt"].message
+    assert "read as" not in found["gauge.md"].message.lower()
+    record(corpus, write_receipts=True)
+    file = json.loads((documents(corpus) / receipt_path("page.txt")).read_text())
+    assert file["message"] == found["page.txt"].message
 
 
 def test_since_stays_while_the_end_state_of_a_revision_stays(corpus: Corpus) -> None:
@@ -217,6 +234,18 @@ def test_a_survivor_that_the_reader_may_no_longer_see_is_not_named(corpus: Corpu
                 changed.name, changed.tables, changed.ledger, key="policies/leave.md", readers=readers
             )
             assert [(r.state, r.survivor) for r in page.receipts] == [("duplicate", survivor)]
+
+
+def test_a_copy_that_the_reader_may_not_see_is_not_named(corpus: Corpus) -> None:
+    narrow = [{"prefix": "", "groups": ["*"]}, {"prefix": "policies/leave.md", "groups": ["hr"]}]
+    policy = corpus.policy.model_validate(corpus.policy.model_dump() | {"access": narrow})
+    with Corpus(corpus.name, policy, corpus.project) as changed:
+        Pipeline(changed, workers=1).source_objects()
+        for readers, copies in ((["*"], ()), (["*", "hr"], ("policies/leave.md",))):
+            page = page_of_receipts(
+                changed.name, changed.tables, changed.ledger, key="policies/leave-copy.md", readers=readers
+            )
+            assert [receipt.duplicates for receipt in page.receipts] == [copies]
 
 
 # --- the recorded table ---------------------------------------------------------------------------------------------

@@ -87,6 +87,7 @@ def _print_receipt(receipt: Receipt) -> None:
         ("what to do", receipt.advice),
         ("attached to", receipt.parent),
         ("attachments", ", ".join(receipt.attachments)),
+        ("copies", ", ".join(receipt.duplicates)),
         ("kept instead", receipt.survivor and f"{receipt.survivor} (similarity {receipt.similarity or 0:.2f})"),
         ("since", _when(receipt.since)),
         ("release", receipt.release),

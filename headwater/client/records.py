@@ -128,3 +128,4 @@ class ReceiptEntry:
     requeued: str | None = None
     parent: str | None = None
     attachments: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()

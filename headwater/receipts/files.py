@@ -77,7 +77,7 @@ def write_files(corpus: str, tables: Tables, ledger: Ledger, source: SourcePolic
     """Bring the files beside the bucket up to date with the receipts. Nothing is raised when the bucket refuses."""
     standing = release_standing(corpus, tables, ledger)
     frame = receipt_frame(tables, standing).filter(pl.col("state") != "pending").collect()
-    wanted = frame.with_columns(_about_mails(frame)).with_columns(_fingerprint(source.uri, standing).alias("file"))
+    wanted = frame.with_columns(_about_others(frame)).with_columns(_fingerprint(source.uri, standing).alias("file"))
     table = tables.receipt_files
     kept = table.exists() and table.same_schema()
     have = (
@@ -131,14 +131,19 @@ def _fingerprint(uri: str, standing: Standing) -> pl.Expr:
         .then(pl.concat_str(pl.lit("still"), release, older.cast(pl.String), separator="-"))
         .otherwise(pl.lit("not"))
     )
-    return pl.concat_str(pl.lit(base), pl.col("recorded"), how, pl.col("about_mails"), separator=":")
+    return pl.concat_str(pl.lit(base), pl.col("recorded"), how, pl.col("about_others"), separator=":")
 
 
-def _about_mails(frame: pl.DataFrame) -> pl.Series:
-    """Return a digest of what a receipt says of attachments, empty where it says nothing."""
-    rows = frame.select("note", "parent_key", "attachments").iter_rows()
-    said = [digest(note, parent, *(keys or ())) if note or parent or keys else "" for note, parent, keys in rows]
-    return pl.Series("about_mails", said, pl.String)
+def _about_others(frame: pl.DataFrame) -> pl.Series:
+    """Return a digest of what a receipt says of attachments, copies and the parser's notes, empty where it says nothing."""
+    rows = frame.select("note", "parent_key", "attachments", "duplicates").iter_rows()
+    said = [
+        digest(note, parent, *(keys or ()), *(["", *copies] if copies else ()))
+        if note or parent or keys or copies
+        else ""
+        for note, parent, keys, copies in rows
+    ]
+    return pl.Series("about_others", said, pl.String)
 
 
 def _summary(corpus: str, frame: pl.DataFrame, standing: Standing) -> dict[str, Any]:

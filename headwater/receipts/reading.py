@@ -31,6 +31,10 @@ ReceiptState = EndState | Literal["pending"]
 RECEIPT_STATES: tuple[ReceiptState, ...] = (*END_STATES, "pending")
 
 
+MAX_DUPLICATES = 100
+"""Keys of copies in the receipt of the one that was kept: a template may have thousands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What an owner can read about one object.
@@ -41,7 +45,8 @@ class Receipt:
     object's own time. ``release`` is the live release if it holds this revision, else None, and then ``message`` says
     why. ``survivor`` is the key of the copy that was kept, ``similarity`` their Jaccard. ``requeued`` says when and why
     the object was asked to be processed again. ``parent`` is the key of the mail that it is attached to, ``attachments``
-    are the keys of what is attached to it.
+    are the keys of what is attached to it, and ``duplicates`` those of its copies that were left out for it, the first
+    :data:`MAX_DUPLICATES` of them; the message says what the parser noted, such as pages without text.
     """
 
     key: str
@@ -61,6 +66,7 @@ class Receipt:
     requeued: str | None
     parent: str | None = None
     attachments: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +195,16 @@ def receipt_frame(tables: Tables, standing: Standing, readers: Collection[str] |
     survivors = objects.select(pl.col("doc_id").alias("survivor"), pl.col("key").alias("survivor_key"))
     mails = objects.select(pl.col("doc_id").alias("parent"), pl.col("key").alias("parent_key"))
     attached = objects.group_by(pl.col("parent").alias("doc_id")).agg(pl.col("key").sort().alias("attachments"))
+    copies = (
+        frame.filter(pl.col("state") == "duplicate")
+        .group_by(pl.col("survivor").alias("doc_id"))
+        .agg(pl.col("key").sort().head(MAX_DUPLICATES).alias("duplicates"))
+    )
     return (
         frame.join(survivors, on="survivor", how="left")
         .join(mails, on="parent", how="left")
         .join(attached, on="doc_id", how="left")
+        .join(copies, on="doc_id", how="left")
     )
 
 
@@ -229,6 +241,7 @@ def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
         requeued=row["requeued"],
         parent=row["parent_key"],
         attachments=tuple(row["attachments"] or ()),
+        duplicates=tuple(row["duplicates"] or ()),
     )
 
 
@@ -272,13 +285,15 @@ def _current(objects: pl.LazyFrame, tables: Tables) -> pl.LazyFrame:
     asked = pl.col("requeued").is_not_null() & (pl.col("recorded_revision") == pl.col("revision"))
     waiting = pl.when(asked).then(pl.lit("requeued")).otherwise(pl.lit("not_processed"))
     flags = _flagged(tables)
+    # Of a document that is searchable all the same; of any other the reason says enough.
+    flag = pl.when((pl.col("recorded_state") == "indexed") & pl.col("instructions").is_not_null()).then(pl.lit(_FLAG))
     return (
         objects.join(recorded, on="doc_id", how="left")
         .join(flags, on="doc_id", how="left")
+        .join(_parsers_notes(tables), on="doc_id", how="left")
         .with_columns(
-            # Of a document that is searchable all the same; of any other the reason says enough.
-            pl.when(current & (pl.col("recorded_state") == "indexed") & pl.col("instructions").is_not_null())
-            .then(pl.concat_str(["note", pl.lit(_FLAG)], separator="; ", ignore_nulls=True))
+            pl.when(current & (pl.col("parsed").is_not_null() | flag.is_not_null()))
+            .then(pl.concat_str(["note", "parsed", flag], separator="; ", ignore_nulls=True))
             .otherwise("note")
             .alias("note"),
             pl.when(current).then("recorded_state").otherwise(pl.lit("pending")).alias("state"),
@@ -290,6 +305,13 @@ def _current(objects: pl.LazyFrame, tables: Tables) -> pl.LazyFrame:
             ),
         )
     )
+
+
+def _parsers_notes(tables: Tables) -> pl.LazyFrame:
+    """Return what was noted while a document was parsed, by document, where anything was; never what stands in it."""
+    noted = tables.parsed_documents.scan().filter(pl.col("metadata").str.contains('"notes": ["', literal=True))
+    notes = pl.col("metadata").str.json_path_match("$.notes").str.json_decode(pl.List(pl.String))
+    return noted.select("doc_id", notes.list.join("; ").alias("parsed"))
 
 
 def _flagged(tables: Tables) -> pl.LazyFrame:

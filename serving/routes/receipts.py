@@ -41,6 +41,7 @@ class ReceiptOut(Response):
     requeued: str | None = Field(description="When and why the object was asked to be processed again.")
     parent: str | None = Field(description="Key of the mail that it is attached to.")
     attachments: list[str] = Field(description="Keys of what is attached to it, for a mail.")
+    duplicates: list[str] = Field(description="Keys of the copies that were left out for it; the first 100.")
 
 
 class ReceiptsResponse(Response):

@@ -96,10 +96,9 @@ function row(receipt) {
   const why = element("td", "why", receipt.message);
   if (receipt.survivor !== null) why.append(" Kept instead: ", receiptLink(receipt.survivor), ".");
   if (receipt.parent !== null) why.append(" Attached to: ", receiptLink(receipt.parent), ".");
-  if (receipt.attachments.length) {
-    const links = receipt.attachments.flatMap((key) => [", ", receiptLink(key)]).slice(1);
-    why.append(" Attached to it: ", ...links, ".");
-  }
+  const links = (keys) => keys.flatMap((key) => [", ", receiptLink(key)]).slice(1);
+  if (receipt.attachments.length) why.append(" Attached to it: ", ...links(receipt.attachments), ".");
+  if (receipt.duplicates.length) why.append(" Left out for it: ", ...links(receipt.duplicates), ".");
   if (receipt.requeued !== null) why.append(element("span", "code", `Asked to be processed again: ${receipt.requeued}`));
   if (receipt.reason !== "ok") why.append(element("span", "code", receipt.reason));
   const cells = [
