@@ -1,19 +1,22 @@
 """Building releases again from the lake: after the index was lost, or for another engine.
 
 A release pins the version of every table that it was made from, and those tables have its vectors. So nothing is parsed
-or embedded again, and the release keeps its number, its chunk ids and its fingerprints.
+or embedded again, and the release keeps its number, its chunk ids and its fingerprints. Its points are written with the
+readers that their documents have left, so nobody who lost a document finds it in a release that is just being built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import polars as pl
 
 from headwater.audit import audited
 from headwater.embedding import embedder_of_release
 from headwater.errors import ReleaseError
-from headwater.index.contract import IndexSpec
+from headwater.index.contract import REDACTED, IndexSpec
 from headwater.lake import Table
 from headwater.ledger import ReleaseInfo
 from headwater.releases import KEPT, narrowed
@@ -38,31 +41,37 @@ class Rebuilt:
 
 
 def rebuild_releases(corpus: Corpus, *, every: bool = False, progress: Progress | None = None) -> Rebuilt:
-    """Build the kept releases that the index lacks (``every``: all of them); killed, the next
-    reindex takes away the permissions that were taken away since.
+    """Build the kept releases that the index lacks (``every``: all of them), with the permissions that are left.
 
     Up to 50,000 points a release then answers exactly as before; above, its graph is another one of the same points.
     Raises LeaseError while a reindex runs, and ReleaseError for a release whose tables the lake does not have any more.
     """
     with audited(corpus.ledger, "release.rebuild", corpus=corpus.name) as noted, corpus.writing():
         kept = [info for info in corpus.releases() if info.state in KEPT]
-        narrow = [info for info in kept if info.readers_version is not None]
-        # Killed before a release is narrowed, the next reindex takes away from it what was taken away since.
-        for info in narrow:
-            made = info.table_versions["source_objects"]
-            corpus.ledger.note_redaction(corpus.name, info.number, redacted=True, readers_version=made)
         live = corpus.ledger.live(corpus.name)
-        rebuilt = build(corpus, kept, live, every=every, progress=progress or NoProgress())
-        for info in narrow:
-            corpus.ledger.note_redaction(corpus.name, info.number, readers_version=info.readers_version)
+        rebuilt = build(corpus, kept, live, every=every, progress=progress or NoProgress(), note=noter(corpus))
         noted.add(counts={"releases": len(rebuilt.releases), "points": rebuilt.points})
         return rebuilt
 
 
-def build(corpus: Corpus, kept: Sequence[ReleaseInfo], live: int | None, *, every: bool, progress: Progress) -> Rebuilt:
+def noter(corpus: Corpus) -> Callable[[int], None]:
+    """Return what tells the ledger that the points of a release are not those of its manifest."""
+    return lambda release: corpus.ledger.note_redaction(corpus.name, release, redacted=True)
+
+
+def build(
+    corpus: Corpus,
+    kept: Sequence[ReleaseInfo],
+    live: int | None,
+    *,
+    every: bool,
+    progress: Progress,
+    note: Callable[[int], None],
+) -> Rebuilt:
     """Build those of ``kept`` that the index lacks, the oldest first, so that each is a difference to one before.
 
-    To be called by the corpus' writer. Permissions that were taken away since are taken away here, too.
+    To be called by the corpus' writer. No release is ever sealed with permissions that were taken away since; ``note`` is
+    called with the number of each that is built with fewer readers than it was made with, before it is.
     """
     sealed = set(corpus.engine.releases())
     wanted = [info for info in sorted(kept, key=lambda info: info.number) if every or info.number not in sealed]
@@ -71,18 +80,15 @@ def build(corpus: Corpus, kept: Sequence[ReleaseInfo], live: int | None, *, ever
         corpus.engine.drop(info.number)
         sealed.discard(info.number)
     before = {info.number: info for info in kept if info.number in sealed}
+    current = corpus.tables.source_objects.read(["doc_id", "readers"]) if wanted else None
     for info in wanted:
-        parent = max((n for n, other in before.items() if n < info.number and other.spec == info.spec), default=None)
-        points += _build(corpus, info, before[parent] if parent is not None else None, progress)
-        # What was just built has not been narrowed yet: its manifest says what it holds.
-        before[info.number] = replace(info, redacted=False)
-    for info in wanted:
-        if info.readers_version is None:
-            continue
-        current = corpus.tables.source_objects.read(["doc_id", "readers"])
-        readers = narrowed(corpus, info, current)
+        readers = narrowed(corpus, info, current) if current is not None and info.readers_version is not None else {}
         if readers:
-            corpus.engine.redact(info.number, readers=readers)
+            note(info.number)
+        parent = max((n for n, other in before.items() if n < info.number and other.spec == info.spec), default=None)
+        points += _build(corpus, info, before[parent] if parent is not None else None, readers, progress)
+        # What was just built is as its manifest says, unless it was narrowed.
+        before[info.number] = replace(info, redacted=bool(readers))
     if wanted:
         if live is not None:
             corpus.engine.publish(live)
@@ -91,16 +97,29 @@ def build(corpus: Corpus, kept: Sequence[ReleaseInfo], live: int | None, *, ever
     return Rebuilt(tuple(info.number for info in wanted), points)
 
 
-def _build(corpus: Corpus, info: ReleaseInfo, parent: ReleaseInfo | None, progress: Progress) -> int:
+def _build(
+    corpus: Corpus,
+    info: ReleaseInfo,
+    parent: ReleaseInfo | None,
+    readers: Mapping[str, Sequence[str]],
+    progress: Progress,
+) -> int:
+    """Build a release with the ``readers`` that some of its documents have left; return how many points were written."""
     inputs = _inputs(corpus, info)
     dimensions = stored_dimensions(inputs.embeddings)
     if dimensions is None:
         dimensions = embedder_of_release(info.settings, corpus.policy.embed).dimensions  # a release without points
     have = held(corpus.engine, corpus.tables.index_manifest, parent)
-    upserts, deletes = diff(inputs.manifest.read(["id", "fingerprint"]), have)
+    wanted = inputs.manifest.read(["id", "doc_id", "fingerprint"])
+    upserts, deletes = diff(wanted, have)
+    # Whatever the parent has of these documents: it may have been narrowed otherwise, or not.
+    left = wanted.filter(pl.col("doc_id").is_in(list(readers)))
+    upserts |= dict.fromkeys(left["id"].to_list(), REDACTED)
     progress.start(STAGE, len(upserts))
     corpus.engine.stage(info.number, parent.number if parent else None, IndexSpec(dimensions, info.spec))
-    corpus.engine.apply(info.number, points_of_release(inputs, upserts, progress), [deletes] if deletes else [])
+    corpus.engine.apply(
+        info.number, points_of_release(inputs, upserts, progress, readers), [deletes] if deletes else []
+    )
     corpus.engine.seal(info.number)
     return len(upserts)
 

@@ -13,7 +13,7 @@ from headwater.index import API_KEY, CA_FILE
 from headwater.index.server import ServerEngine
 from headwater.index.snapshots import Snapshot
 from headwater.lease import when_free
-from headwater.rebuild import Rebuilt, build
+from headwater.rebuild import Rebuilt, build, noter
 from headwater.releases import KEPT, narrowed
 from headwater.reports import NoProgress
 
@@ -74,8 +74,8 @@ def restore_snapshot(corpus: Corpus, identity: str) -> Rebuilt:
             return narrowed(corpus, info, current)
 
         engine.restore_snapshot(identity, left)
-        rebuilt = build(corpus, kept, corpus.ledger.live(corpus.name), every=False, progress=NoProgress())
         live = corpus.ledger.live(corpus.name)
+        rebuilt = build(corpus, kept, live, every=False, progress=NoProgress(), note=noter(corpus))
         if live is not None:
             engine.publish(live)
         corpus.ledger.touch(corpus.name)

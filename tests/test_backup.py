@@ -26,6 +26,7 @@ from headwater.cli import app
 from headwater.corpus import Corpus, open_corpus
 from headwater.erase import erase
 from headwater.errors import BackupError, ConfigError, LakeError, LeaseError, NotFoundError, ReleaseError
+from headwater.index.edge import EdgeEngine
 from headwater.lake_owner import OWNER_FILE
 from headwater.ledger import Ledger
 from headwater.ledger.schema import erasures
@@ -37,11 +38,12 @@ from headwater.snapshots import restore_snapshot, take_snapshot
 from headwater.types import Principal
 from tests.conftest import SMALL, SMALL_ACCESS, SMALL_FILES, use_project, write_corpus
 from tests.qdrant_server import qdrant_server
-from tests.release_engines import QUIET
+from tests.release_engines import QUIET, memory_engine
 
 QUESTIONS = ("How long does the battery last?", "How many days of paid leave?", "What does the opera cost?")
 HR = Principal(frozenset({"hr"}))
 GAUGE = "gauge.md"
+TRAVEL = "policies/travel.html"
 
 
 @pytest.fixture(scope="module")
@@ -344,15 +346,15 @@ def test_a_restore_killed_while_it_erases_again_shows_nothing_and_the_next_one_e
     with opened(project) as corpus:
         erase(corpus, GAUGE, reason="asked for, too")
     listed = tmp_path / "erased.jsonl"
-    listed.write_text(json.dumps({"corpus": SMALL, "key": "policies/travel.html"}))
+    listed.write_text(json.dumps({"corpus": SMALL, "key": TRAVEL}))
     arguments = [sys.executable, "-c", RESTORED, str(project.root), str(saved), str(listed), where]
     done = subprocess.run(arguments, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     refused_everywhere(project)
     report = restore(project, str(saved))  # without the list
-    assert {one.key for one in report.erased} == {GAUGE, "policies/travel.html"}
+    assert {one.key for one in report.erased} == {GAUGE, TRAVEL}
     assert all(one.proved for one in report.erased)
-    assert not {GAUGE, "policies/travel.html"} & {
+    assert not {GAUGE, TRAVEL} & {
         *keys_found(project),
         *keys_found(project, "Are trains booked through the office?"),
     }
@@ -649,24 +651,100 @@ def test_a_lost_index_is_built_again_from_the_lake_with_what_was_narrowed_and_er
         assert rebuild_releases(corpus).releases == ()
 
 
-def test_a_rebuild_that_ended_before_it_narrowed_is_narrowed_by_the_next_reindex(
+def sealed(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None]) -> None:
+    """Have ``then`` called with each release that the corpus' engine has just sealed."""
+    seal = corpus.engine.seal
+
+    def call(release: int) -> None:
+        seal(release)
+        then(release)
+
+    monkeypatch.setattr(corpus.engine, "seal", call)
+
+
+@QUIET
+@pytest.mark.parametrize("kind", ["edge", pytest.param("memory", marks=pytest.mark.slow)])
+def test_a_release_that_is_built_again_never_shows_what_was_revoked(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    seen = []
+
+    def look(release: int) -> None:
+        with opened(project) as reader:
+            reader.engine = corpus.engine
+            assert [row[:2] for row in passages(reader, release)] == before[release]
+            assert TRAVEL not in {p.key for p in reader.search("Are trains booked?", 30, release=release)}
+        seen.append(release)
+
+    with opened(project) as corpus:
+        before = {number: [row[:2] for row in passages(corpus, number)] for number in (1, 2)}
+        if kind == "memory":
+            corpus.engine = memory_engine(tmp_path)
+        with monkeypatch.context() as patch:
+            sealed(corpus, patch, look)
+            assert rebuild_releases(corpus, every=True).releases == (1, 2)
+        assert seen == [1, 2]
+        # The next release is made of what the index really holds.
+        (project.root / "assets" / SMALL / "documents" / f"{TRAVEL}.acl.json").unlink()
+        rollback(corpus, 1, reason="look")
+        held_back = Pipeline(corpus, workers=1).run().held_back
+        assert held_back is not None
+        assert TRAVEL in {p.key for p in corpus.search("Are trains booked?", 30, release=held_back)}
+
+
+def test_a_rebuild_that_was_killed_leaves_no_release_that_shows_what_was_revoked(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end(*_: Any, **__: Any) -> int:
+    def end(_: int) -> None:
         raise KeyboardInterrupt
 
     with opened(project) as corpus:
         before = {number: passages(corpus, number) for number in (1, 2)}
     shutil.rmtree(project.index_path(SMALL))
     with opened(project) as corpus, monkeypatch.context() as patch:
-        patch.setattr(corpus.engine, "redact", end)
+        sealed(corpus, patch, end)
         with pytest.raises(KeyboardInterrupt):
             rebuild_releases(corpus)
     with opened(project) as corpus:
-        assert passages(corpus, 1) != before[1]
+        assert corpus.engine.releases() == [1] and passages(corpus, 1) == before[1]
+        assert rebuild_releases(corpus).releases == (2,)
+        assert {number: passages(corpus, number) for number in (1, 2)} == before
+
+
+def test_releases_that_a_restore_has_to_build_are_built_with_the_readers_that_are_left(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(project) as corpus:
+        rollback(corpus, 1, reason="look")
+        before = {number: passages(corpus, number) for number in (1, 2)}
+        # As a reindex leaves it that was killed after it had listed the bucket.
+        (project.root / "assets" / SMALL / "documents" / "gauge.md.acl.json").write_text('{"groups": ["hr"]}')
+        with monkeypatch.context() as patch:
+            patch.setattr("headwater.pipeline.apply_permissions", lambda *_: [])
+            Pipeline(corpus, workers=1).source_objects()
+    backup(project, str(tmp_path / "backup"))
+    lose_all(project)
+    shown = []
+
+    def look(engine: EdgeEngine, release: int) -> None:
+        seal(engine, release)
+        searcher = engine.open(release)
+        hits = searcher.retrieve(list(searcher.fingerprints()))
+        shown.append({hit.payload["key"] for hit in hits if "*" in hit.payload["readers"]})
+        searcher.close()
+
+    with monkeypatch.context() as patch:
+        seal = EdgeEngine.seal
+        patch.setattr(EdgeEngine, "seal", look)
+        patch.setattr("headwater.backup.restoring._place_index", lambda *_: None)
+        assert restore(project, str(tmp_path / "backup")).rebuilt == {SMALL: (1, 2)}
+    assert len(shown) == 2 and not any({GAUGE, TRAVEL} & keys for keys in shown)
+    with opened(project) as corpus:
+        assert {number: passages(corpus, number) for number in (1, 2)} != before
+        assert all(info.redacted for info in corpus.releases())
         with corpus.writing():
             apply_permissions(corpus)
-        assert {number: passages(corpus, number) for number in (1, 2)} == before
+        assert all(info.redacted for info in corpus.releases())
 
 
 @pytest.mark.slow

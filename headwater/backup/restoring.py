@@ -293,7 +293,9 @@ def _corpus(
         if isinstance(corpus.engine, EdgeEngine):
             _place_index(corpus.engine.path, place, index, name, lambda: progress.advance(title, 1))
         infos = [info for info in _infos(place, manifest, name) if info.state in KEPT]
-        rebuilt = build(corpus, _readable(corpus, infos), None, every=False, progress=progress)
+        narrowed: set[int] = set()
+        kept = _readable(corpus, infos)
+        rebuilt = build(corpus, kept, None, every=False, progress=progress, note=narrowed.add)
         corpus.ledger.clear_rows(name)  # the row that counted the generation
         tables = _tables(place, manifest, name)
         tables["corpora"] = (
@@ -307,7 +309,10 @@ def _corpus(
             for row in tables["corpora"]
         )
         tables["releases"] = (
-            row | {"state": "restoring"} if row["state"] in KEPT else row for row in tables["releases"]
+            row | {"state": "restoring", "redacted": row["redacted"] or row["number"] in narrowed}
+            if row["state"] in KEPT
+            else row
+            for row in tables["releases"]
         )
         corpus.ledger.import_rows(tables, name)
         corpus.refresh()

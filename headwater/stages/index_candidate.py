@@ -114,9 +114,17 @@ def build_candidate(
     return number, report
 
 
-def points_of_release(inputs: IndexInputs, only: Mapping[str, str], progress: Progress) -> Iterator[pa.RecordBatch]:
-    """Yield the points ``only`` (id -> fingerprint) as the tables of ``inputs`` have them."""
-    yield from _batches(inputs.embeddings, only, _documents(inputs), progress)
+def points_of_release(
+    inputs: IndexInputs, only: Mapping[str, str], progress: Progress, readers: Mapping[str, Sequence[str]]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the points ``only`` (id -> fingerprint) as the tables of ``inputs`` have them.
+
+    ``readers`` maps documents (doc_id) to the groups that may read them instead of those of then.
+    """
+    documents = _documents(inputs)
+    allowed = [list(readers.get(name, then)) for name, then in documents.select("doc_id", "readers").iter_rows()]
+    documents = documents.with_columns(pl.Series("readers", allowed, dtype=pl.List(pl.String)))
+    yield from _batches(inputs.embeddings, only, documents, progress)
 
 
 def _discard_unfinished(corpus: str, engine: ReleaseEngine, ledger: Ledger, lease: int | None) -> None:
