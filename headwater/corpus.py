@@ -35,6 +35,7 @@ from headwater.errors import LakeError, NotFoundError, ReleaseError, StaleReleas
 from headwater.hashing import chunk_id
 from headwater.index import open_engine
 from headwater.index.contract import ReleaseEngine, Searcher
+from headwater.index.server import fenced
 from headwater.lake_owner import check_owner
 from headwater.lease import Lease, corpus_lease
 from headwater.ledger import Ledger, Pointer, ReleaseInfo
@@ -166,8 +167,9 @@ class Corpus:
             lease.check()
             check_owner(self.tables.folder, self.project)
             require_restored(self.tables.folder, self.name)
-            recover(self)
-            yield lease
+            with fenced(self.engine, lease):
+                recover(self)
+                yield lease
 
     def releases(self) -> list[ReleaseInfo]:
         """Return all releases, newest first."""

@@ -14,12 +14,15 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from headwater.errors import LeaseError
 from headwater.ledger import Ledger
+
+T = TypeVar("T")
 
 LEASE_SECONDS = 60.0
 """How long a silent writer on another machine is waited for; renewed every third of it."""
@@ -35,7 +38,7 @@ class Lease:
         self.token = token
         self.holder = holder
         self._ledger = ledger
-        self._corpus = corpus
+        self.corpus = corpus
         self._seconds = seconds
         self._renewed = time.monotonic()
         self._lost: LeaseError | None = None
@@ -50,11 +53,23 @@ class Lease:
         if self._lost is not None:
             raise LeaseError(str(self._lost)) from self._lost
 
+    def confirm(self) -> None:
+        """As :meth:`check`, by the ledger's word of now."""
+        if self._lost is None:
+            self._renew()
+        self.check()
+
+    def guarded(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield batches to write as long as the lease is held; LeaseError in place of the next one when it is lost."""
+        for batch in batches:
+            self.check()
+            yield batch
+
     def give_back(self) -> None:
         """Stop renewing, and let the next writer have it."""
         self._done.set()
         self._thread.join()
-        self._ledger.release_lease(self._corpus, self.token)
+        self._ledger.release_lease(self.corpus, self.token)
 
     def _keep(self) -> None:
         while self._lost is None and not self._done.wait(self._seconds / 3):
@@ -65,7 +80,7 @@ class Lease:
     def _renew(self) -> None:
         started = time.monotonic()
         try:
-            self._ledger.renew_lease(self._corpus, self.token, self._seconds)
+            self._ledger.renew_lease(self.corpus, self.token, self._seconds)
             self._renewed = started
         except LeaseError as error:
             self._lost = error

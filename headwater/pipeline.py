@@ -30,6 +30,7 @@ from headwater.gate import run_gate
 from headwater.hashing import digest
 from headwater.index.contract import IndexSpec
 from headwater.lake import Table
+from headwater.lease import Lease
 from headwater.ledger import Pin, ReleaseState
 from headwater.memory import few_arenas, give_back
 from headwater.policies import CorpusPolicy
@@ -275,7 +276,7 @@ class Pipeline:
         spec = IndexSpec(dimensions, digest(model, chunk_stage(policy).signature))
         settings = settings_of(policy.embed, model)
         with self.corpus.writing() as lease:
-            apply_permissions(corpus)
+            apply_permissions(corpus, lease)
             return build_candidate(
                 corpus.name,
                 inputs,
@@ -286,7 +287,7 @@ class Pipeline:
                 self.progress,
                 settings=settings,
                 learn=learner(corpus, policy.embed),
-                lease=lease.token,
+                lease=lease,
             )[1]
 
     @_costed
@@ -342,7 +343,7 @@ class Pipeline:
                 reason = f"Failed checks: {', '.join(failed)}." if failed else "Passed the gate."
                 corpus.ledger.set_state(corpus.name, release, state, checks=checks, reason=reason, lease=lease.token)
             if failed:
-                self._announce()
+                self._announce(lease)
                 self._receipt_trouble = self._record_receipts().get("file_error")
         return checks
 
@@ -374,9 +375,9 @@ class Pipeline:
                     corpus.name, release, reason="Passed the gate.", unless_pinned=True, lease=lease.token
                 )
                 held_back = None if published else release
-            self._announce()
+            self._announce(lease)
             if published:
-                drop_old(corpus)
+                drop_old(corpus, lease)
             corpus.refresh()
             written = self._record_receipts()
             with suppress(FileNotFoundError):
@@ -505,10 +506,11 @@ class Pipeline:
     def _tables(self) -> Any:
         return self.corpus.tables
 
-    def _announce(self) -> None:
+    def _announce(self, lease: Lease) -> None:
         """Point whoever follows the engine at what is live; a rollback meanwhile, or a killed run, may not have."""
         live = self.corpus.ledger.live(self.corpus.name)
         if live is not None:
+            lease.check()
             self.corpus.engine.publish(live)
 
     def _record_receipts(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from headwater.embedding import embedder_of_release
 from headwater.errors import ReleaseError
 from headwater.index.contract import REDACTED, IndexSpec
 from headwater.lake import Table
+from headwater.lease import Lease
 from headwater.ledger import ReleaseInfo
 from headwater.releases import KEPT, narrowed
 from headwater.reports import NoProgress, Progress
@@ -46,10 +47,12 @@ def rebuild_releases(corpus: Corpus, *, every: bool = False, progress: Progress 
     Up to 50,000 points a release then answers exactly as before; above, its graph is another one of the same points.
     Raises LeaseError while a reindex runs, and ReleaseError for a release whose tables the lake does not have any more.
     """
-    with audited(corpus.ledger, "release.rebuild", corpus=corpus.name) as noted, corpus.writing():
+    with audited(corpus.ledger, "release.rebuild", corpus=corpus.name) as noted, corpus.writing() as lease:
         kept = [info for info in corpus.releases() if info.state in KEPT]
         live = corpus.ledger.live(corpus.name)
-        rebuilt = build(corpus, kept, live, every=every, progress=progress or NoProgress(), note=noter(corpus))
+        rebuilt = build(
+            corpus, kept, live, every=every, progress=progress or NoProgress(), note=noter(corpus), lease=lease
+        )
         noted.add(counts={"releases": len(rebuilt.releases), "points": rebuilt.points})
         return rebuilt
 
@@ -67,16 +70,18 @@ def build(
     every: bool,
     progress: Progress,
     note: Callable[[int], None],
+    lease: Lease,
 ) -> Rebuilt:
     """Build those of ``kept`` that the index lacks, the oldest first, so that each is a difference to one before.
 
-    To be called by the corpus' writer. No release is ever sealed with permissions that were taken away since; ``note`` is
+    ``lease`` is the writer's; LeaseError when it is lost. No release is ever sealed with permissions that were taken away since; ``note`` is
     called with the number of each that is built with fewer readers than it was made with, before it is.
     """
     sealed = set(corpus.engine.releases())
     wanted = [info for info in sorted(kept, key=lambda info: info.number) if every or info.number not in sealed]
     points = 0
     for info in wanted:
+        lease.check()
         corpus.engine.drop(info.number)
         sealed.discard(info.number)
     before = {info.number: info for info in kept if info.number in sealed}
@@ -86,11 +91,12 @@ def build(
         if readers:
             note(info.number)
         parent = max((n for n, other in before.items() if n < info.number and other.spec == info.spec), default=None)
-        points += _build(corpus, info, before[parent] if parent is not None else None, readers, progress)
+        points += _build(corpus, info, before[parent] if parent is not None else None, readers, progress, lease)
         # What was just built is as its manifest says, unless it was narrowed.
         before[info.number] = replace(info, redacted=bool(readers))
     if wanted:
         if live is not None:
+            lease.check()
             corpus.engine.publish(live)
         corpus.ledger.touch(corpus.name)
         corpus.refresh()
@@ -103,6 +109,7 @@ def _build(
     parent: ReleaseInfo | None,
     readers: Mapping[str, Sequence[str]],
     progress: Progress,
+    lease: Lease,
 ) -> int:
     """Build a release with the ``readers`` that some of its documents have left; return how many points were written."""
     inputs = _inputs(corpus, info)
@@ -117,9 +124,9 @@ def _build(
     upserts |= dict.fromkeys(left["id"].to_list(), REDACTED)
     progress.start(STAGE, len(upserts))
     corpus.engine.stage(info.number, parent.number if parent else None, IndexSpec(dimensions, info.spec))
-    corpus.engine.apply(
-        info.number, points_of_release(inputs, upserts, progress, readers), [deletes] if deletes else []
-    )
+    points = points_of_release(inputs, upserts, progress, readers)
+    corpus.engine.apply(info.number, lease.guarded(points), lease.guarded([deletes] if deletes else []))
+    lease.check()
     corpus.engine.seal(info.number)
     return len(upserts)
 

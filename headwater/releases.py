@@ -19,6 +19,7 @@ from headwater.audit import audited
 from headwater.erase.vectors import forget_unused_vectors
 from headwater.errors import LeaseError, ReleaseError
 from headwater.lake import Table
+from headwater.lease import Lease
 from headwater.ledger import ReleaseInfo
 from headwater.receipts import record_receipts
 from headwater.source import EVERYONE
@@ -146,7 +147,8 @@ def _switched(corpus: Corpus, release: int) -> None:
     Both are written by the corpus' writer alone; a reindex that is at work does it when it ends.
     """
     corpus.refresh()
-    with suppress(LeaseError), corpus.writing():
+    with suppress(LeaseError), corpus.writing() as lease:
+        lease.check()
         corpus.engine.publish(release)
         record_receipts(corpus.name, corpus.tables, corpus.ledger, corpus.policy.source)
 
@@ -220,7 +222,7 @@ def _questions(corpus: Corpus, before: int, after: int) -> tuple[QuestionChange,
     )
 
 
-def apply_permissions(corpus: Corpus) -> list[int]:
+def apply_permissions(corpus: Corpus, lease: Lease) -> list[int]:
     """Take away, in every kept release, what readers lost since it was made; return the releases that were looked at.
 
     Called at the start of an index build, under the writer's lease. A document's readers in an older release are at
@@ -238,6 +240,7 @@ def apply_permissions(corpus: Corpus) -> list[int]:
             continue
         readers = narrowed(corpus, info, current)
         if readers:
+            lease.check()
             corpus.ledger.note_redaction(corpus.name, info.number, redacted=True)
             corpus.engine.redact(info.number, readers=readers)
             corpus.ledger.touch(corpus.name)
@@ -290,7 +293,7 @@ def _left(then: set[str], now: set[str]) -> set[str]:
     return then if EVERYONE in now else then & now
 
 
-def drop_old(corpus: Corpus) -> list[int]:
+def drop_old(corpus: Corpus, lease: Lease) -> list[int]:
     """Drop retained releases beyond the policy's number, and candidates older than live; return their numbers."""
     live = corpus.ledger.live(corpus.name) or 0
     releases = corpus.releases()
@@ -299,7 +302,8 @@ def drop_old(corpus: Corpus) -> list[int]:
     dropped = [*retained[corpus.policy.index.retain :], *stale]
     for number in dropped:
         # First the ledger: nobody is sent to a release that is going.
-        corpus.ledger.set_state(corpus.name, number, "dropped", reason="Beyond the number of releases to keep.")
+        reason = "Beyond the number of releases to keep."
+        corpus.ledger.set_state(corpus.name, number, "dropped", reason=reason, lease=lease.token)
         corpus.engine.drop(number)
     return dropped
 
@@ -310,11 +314,12 @@ def collect_garbage(corpus: Corpus) -> Collected:
 
     Files younger than an hour stay, because somebody may be reading them. Raises LeaseError while a reindex runs.
     """
-    with audited(corpus.ledger, "release.gc", corpus=corpus.name) as noted, corpus.writing():
-        dropped = drop_old(corpus)
+    with audited(corpus.ledger, "release.gc", corpus=corpus.name) as noted, corpus.writing() as lease:
+        dropped = drop_old(corpus, lease)
         known = {info.number for info in corpus.releases() if info.state in KEPT}
         orphans = [number for number in corpus.engine.releases() if number not in known]
         for number in orphans:
+            lease.check()
             corpus.engine.drop(number)
         files = sum(table.vacuum(_pinned(corpus, table)) for table in corpus.tables.all() if table.exists())
         forget_unused_vectors(corpus.project)

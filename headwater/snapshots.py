@@ -33,7 +33,8 @@ def take_snapshot(corpus: Corpus, *, wait: float = 0.0, keep: int | None = None)
     with (
         audited(corpus.ledger, "snapshot.take", corpus=corpus.name) as noted,
         _patient(corpus) as engine,
-        when_free(corpus.writing, wait),
+        when_free(corpus.writing, wait) as lease,
+        engine.written_under(lease),
     ):
         if not corpus.releases():
             raise NotFoundError(f"Corpus {corpus.name!r} has no release yet of which a snapshot could be taken.")
@@ -60,8 +61,9 @@ def restore_snapshot(corpus: Corpus, identity: str) -> Rebuilt:
     """
     with (
         audited(corpus.ledger, "snapshot.restore", corpus=corpus.name, target=identity) as noted,
-        corpus.writing(),
+        corpus.writing() as lease,
         _patient(corpus) as engine,
+        engine.written_under(lease),
     ):
         kept = [info for info in corpus.releases() if info.state in KEPT]
         by_number = {info.number: info for info in kept}
@@ -75,7 +77,7 @@ def restore_snapshot(corpus: Corpus, identity: str) -> Rebuilt:
 
         engine.restore_snapshot(identity, left)
         live = corpus.ledger.live(corpus.name)
-        rebuilt = build(corpus, kept, live, every=False, progress=NoProgress(), note=noter(corpus))
+        rebuilt = build(corpus, kept, live, every=False, progress=NoProgress(), note=noter(corpus), lease=lease)
         if live is not None:
             engine.publish(live)
         corpus.ledger.touch(corpus.name)

@@ -742,8 +742,8 @@ def test_releases_that_a_restore_has_to_build_are_built_with_the_readers_that_ar
     with opened(project) as corpus:
         assert {number: passages(corpus, number) for number in (1, 2)} != before
         assert all(info.redacted for info in corpus.releases())
-        with corpus.writing():
-            apply_permissions(corpus)
+        with corpus.writing() as lease:
+            apply_permissions(corpus, lease)
         assert all(info.redacted for info in corpus.releases())
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from headwater.errors import ReleaseError
+from headwater.errors import LeaseError, ReleaseError
 from headwater.index import connection, open_engine
 from headwater.index.contract import IndexSpec
 from headwater.index.registry import Names
 from headwater.index.server import ServerEngine
+from headwater.lease import Lease
+from headwater.ledger import Ledger
 from headwater.policies import IndexPolicy
 from tests.release_engines import (
     QUIET,
@@ -216,6 +220,104 @@ def test_killed_at_any_write_every_release_is_old_or_new_and_the_next_run_mends_
         assert collections(path) == []
         survives += 1
     assert survives > 20
+
+
+class Writers:
+    """Two machines' engines on one server; the ``first`` writes, until the ``second`` takes over.
+
+    As far as the first one's clock goes, its lease lasts. ``then`` is called with each of its requests to the server.
+    """
+
+    def __init__(self, path: Path, ledger: Ledger, stack: ExitStack) -> None:
+        self.then: Callable[[str], None] = lambda _: None
+        self.first = ServerEngine(lambda: Interrupted(memory_client(path), self), "notes")  # type: ignore[arg-type, return-value]
+        self.second = memory_engine(path)
+        self._ledger, self._stack = ledger, stack
+        self._begin(self.first, "first")
+
+    def take_over(self) -> None:
+        self._begin(self.second, "second", dead="first")
+
+    def _begin(self, engine: ServerEngine, holder: str, dead: str | None = None) -> None:
+        lease = Lease(self._ledger, "notes", holder, self._ledger.acquire_lease("notes", holder, 3600, dead=dead), 3600)
+        self._stack.callback(lease.give_back)
+        self._stack.enter_context(engine.written_under(lease))
+
+
+class Interrupted:
+    """A client after each of whose requests something happens."""
+
+    def __init__(self, client: Any, writers: Writers) -> None:
+        self._client = client
+        self._writers = writers
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = getattr(self._client, name)(*arguments, **named)
+            self._writers.then(name)
+            return result
+
+        return call
+
+
+@pytest.fixture
+def writers(tmp_path: Path) -> Iterator[Writers]:
+    with closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as ledger, ExitStack() as stack:
+        yield Writers(tmp_path, ledger, stack)
+
+
+def test_a_writer_that_was_taken_over_gets_no_point_into_what_its_successor_builds(
+    writers: Writers,
+) -> None:
+    first, second = writers.first, writers.second
+    build(first, 1, numbers(10))
+
+    def upserts() -> Iterator[pa.RecordBatch]:
+        yield batch([(5, 1)])
+        writers.take_over()  # in whose listing document 0 is gone
+        build(second, 3, [], parent=1, deletes=[0, 1, 2, 3])
+        yield batch([(0, 1), (6, 1)])  # the first one goes on: it does not know
+
+    first.stage(2, 1, SPEC)
+    with pytest.raises(LeaseError, match="took over"):
+        first.apply(2, upserts(), [])
+    expected = wanted([(number, 0) for number in range(4, 10)])
+    assert held(second, 3) == expected
+    refused: tuple[Callable[[], object], ...] = (
+        lambda: first.seal(2),
+        lambda: first.stage(4, 1, SPEC),
+        lambda: first.drop(3),
+        lambda: first.redact(3, forget=["doc1"]),
+        lambda: first.publish(1),
+        lambda: first.delete_snapshots(),
+    )
+    for call in refused:
+        with pytest.raises(LeaseError):
+            call()
+    assert held(second, 3) == expected and second.releases() == [1, 3]
+    build(second, 4, [(0, 2)], parent=3)
+    assert held(second, 4) == expected | wanted([(0, 2)])
+
+
+@pytest.mark.parametrize("at", ["upsert", "set_payload", "delete"])
+def test_a_writer_that_was_taken_over_while_it_redacts_changes_nothing_more(writers: Writers, at: str) -> None:
+    first, second = writers.first, writers.second
+    build(first, 1, numbers(10))
+    build(first, 2, [(0, 1)], parent=1)
+    taken = []
+
+    def then(method: str) -> None:
+        if method == at and not taken:
+            taken.append(method)
+            writers.take_over()
+            build(second, 3, [(1, 1)], parent=2)
+
+    writers.then = then
+    with pytest.raises(LeaseError):
+        first.redact(2, forget=["doc0"])
+    assert taken
+    assert held(second, 3) == wanted([(number, int(number < 2)) for number in range(10)])
+    assert held(second, 1) == wanted(numbers(10))
 
 
 def test_names_on_the_server_can_not_meet() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import pytest
 
 from headwater.corpus import Corpus, open_corpus
 from headwater.embedding import Bm25Encoder, VectorCache
-from headwater.errors import NotFoundError, ReleaseError
+from headwater.errors import LeaseError, NotFoundError, ReleaseError
 from headwater.hashing import chunk_id
 from headwater.index.contract import POINT_SCHEMA, IndexSpec
-from headwater.releases import collect_garbage, diff, promote, rollback
+from headwater.lease import Lease
+from headwater.pipeline import Pipeline
+from headwater.releases import apply_permissions, collect_garbage, diff, drop_old, promote, rollback
 from headwater.types import Passage, Principal
 from tests import station_corpus
 from tests.station_corpus import built, corpus, reindex, root, thing
@@ -240,6 +243,63 @@ def test_a_revocation_takes_effect_although_the_gate_fails(corpus: Corpus, root:
         reindex(corpus)
     assert corpus.live() == 1
     assert not any(p.key == thing(0) for p in corpus.search("How often is the weir greased?", 20))
+
+
+def lose(lease: Lease) -> None:
+    """Let a writer's lease be as one that it knows to be lost."""
+    lease._lost = LeaseError("Another writer took over.")
+
+
+def test_a_writer_whose_lease_is_lost_writes_no_further_batch(
+    corpus: Corpus, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = corpus.engine.apply
+    given = []
+    for number in range(6):
+        edit(root, number, "diary")
+    with monkeypatch.context() as patch, corpus.writing() as lease:
+
+        def watch(release: int, upserts: Iterable[pa.RecordBatch], deletes: Iterable[Sequence[str]]) -> None:
+            def each() -> Iterator[pa.RecordBatch]:
+                for points_ in upserts:
+                    given.append(points_.num_rows)
+                    lose(lease)
+                    yield points_
+
+            apply(release, each(), deletes)
+
+        patch.setattr("headwater.stages.index_candidate._BATCH_ROWS", 2)
+        patch.setattr(corpus.engine, "apply", watch)
+        with pytest.raises(LeaseError, match="took over"):
+            reindex(corpus)
+    assert given == [2]
+    assert corpus.engine.releases() == [1]
+    assert reindex(corpus).release == 3
+
+
+def test_a_writer_whose_lease_is_lost_changes_no_release(
+    corpus: Corpus, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(root, 5, "diary")
+    reindex(corpus)
+    permit(root, 0, "field")
+    with monkeypatch.context() as patch:
+        patch.setattr("headwater.pipeline.apply_permissions", lambda *_: [])
+        Pipeline(corpus, workers=1).source_objects()
+    for method in ("redact", "drop", "publish"):
+        monkeypatch.setattr(corpus.engine, method, None)
+    corpus.policy = corpus.policy.model_copy(update={"index": corpus.policy.index.model_copy(update={"retain": 0})})
+    with corpus.writing() as lease:
+        other = corpus.ledger.acquire_lease(corpus.name, "elsewhere", 60, dead=lease.holder)
+        with pytest.raises(LeaseError, match="took over"):
+            drop_old(corpus, lease)
+        lose(lease)
+        with pytest.raises(LeaseError, match="took over"):
+            apply_permissions(corpus, lease)
+        with pytest.raises(LeaseError, match="took over"):
+            Pipeline(corpus, workers=1)._announce(lease)
+    corpus.ledger.release_lease(corpus.name, other)
+    assert {info.number: info.state for info in corpus.releases()} == {1: "retained", 2: "live"}
 
 
 def test_when_the_kept_copy_is_closed_to_readers_the_other_one_is_promoted(corpus: Corpus, root: Path) -> None:

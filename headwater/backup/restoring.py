@@ -31,9 +31,10 @@ from headwater.corpus import Corpus, open_corpus
 from headwater.errors import BackupError, NotFoundError, ReleaseError
 from headwater.index.edge import EdgeEngine
 from headwater.index.files import remove_tree, replace_file, sync_tree
+from headwater.index.server import fenced
 from headwater.lake_folder import LocalFolder
 from headwater.lake_owner import OWNER_FILE, check_owner
-from headwater.lease import corpus_lease
+from headwater.lease import Lease, corpus_lease
 from headwater.ledger import ErasureRecord, Ledger, ReleaseInfo
 from headwater.project import Project
 from headwater.rebuild import build
@@ -137,8 +138,9 @@ def restore(
     mark = project.home / MARK
     with ExitStack() as stack:
         ledger = stack.enter_context(closing(Ledger(project.ledger_url)))
-        for name in names:
-            stack.enter_context(corpus_lease(ledger, name, project.lake_path(name) / ".lock"))
+        leases = {
+            name: stack.enter_context(corpus_lease(ledger, name, project.lake_path(name) / ".lock")) for name in names
+        }
         interrupted = _Mark.model_validate_json(mark.read_text()) if mark.exists() else None
         if not force and (interrupted is None or interrupted.place != place.uri):
             _require_empty(project, ledger, names, whole)
@@ -150,7 +152,7 @@ def restore(
         again = {name: _to_erase(project, ledger, place, manifest, name, listed) for name in names}
         rebuilt = {}
         for name in names:
-            rebuilt[name] = _corpus(project, place, manifest, name, before.corpora[name], told)
+            rebuilt[name] = _corpus(project, place, manifest, before.corpora[name], told, leases[name])
         if whole:
             ledger.clear_rows(None)
             ledger.import_rows(_tables(place, manifest, PROJECT), None)
@@ -161,7 +163,7 @@ def restore(
                 erased += erase_again(corpus, again[name])
         for name in names:
             with open_corpus(project.corpus_file(name).parent) as corpus:
-                _open(corpus, place, manifest)
+                _open(corpus, place, manifest, leases[name])
         waiting = {name: known for name, known in before.corpora.items() if name not in names}
         if waiting:  # of a restore that was interrupted, and had more corpora
             replace_file(mark, before.model_copy(update={"corpora": waiting}).model_dump_json())
@@ -277,25 +279,27 @@ def _to_erase(
 
 
 def _corpus(
-    project: Project, place: Place, manifest: Manifest, name: str, before: _Before, progress: Progress
+    project: Project, place: Place, manifest: Manifest, before: _Before, progress: Progress, lease: Lease
 ) -> tuple[int, ...]:
     """Put one corpus in place, closed to readers; return the releases that had to be built from the lake."""
     started = time.perf_counter()
+    name = lease.corpus
     lake, index = manifest.files_under(f"lake/{name}/"), manifest.files_under(f"index/{name}/")
     title = f"restore {name}"
     progress.start(title, len(lake) + len(index))
-    with open_corpus(project.corpus_file(name).parent) as corpus:
+    with open_corpus(project.corpus_file(name).parent) as corpus, fenced(corpus.engine, lease):
         corpus.ledger.clear_rows(name)
         corpus.ledger.touch(name)
         _place_lake(corpus, place, lake, name, lambda: progress.advance(title, 1))
         for release in corpus.engine.releases():
+            lease.check()
             corpus.engine.drop(release)
         if isinstance(corpus.engine, EdgeEngine):
             _place_index(corpus.engine.path, place, index, name, lambda: progress.advance(title, 1))
         infos = [info for info in _infos(place, manifest, name) if info.state in KEPT]
         narrowed: set[int] = set()
         kept = _readable(corpus, infos)
-        rebuilt = build(corpus, kept, None, every=False, progress=progress, note=narrowed.add)
+        rebuilt = build(corpus, kept, None, every=False, progress=progress, note=narrowed.add, lease=lease)
         corpus.ledger.clear_rows(name)  # the row that counted the generation
         tables = _tables(place, manifest, name)
         tables["corpora"] = (
@@ -314,6 +318,7 @@ def _corpus(
             else row
             for row in tables["releases"]
         )
+        lease.check()
         corpus.ledger.import_rows(tables, name)
         corpus.refresh()
     count = len(lake) + len(index)
@@ -321,13 +326,14 @@ def _corpus(
     return rebuilt.releases
 
 
-def _open(corpus: Corpus, place: Place, manifest: Manifest) -> None:
+def _open(corpus: Corpus, place: Place, manifest: Manifest, lease: Lease) -> None:
     """Let readers see a corpus again, in which everything is erased that has to be."""
     live = manifest.corpora[corpus.name].live
     if live is not None:
-        corpus.engine.publish(live)
+        with fenced(corpus.engine, lease):
+            corpus.engine.publish(live)
     states = {info.number: info.state for info in _infos(place, manifest, corpus.name) if info.state in KEPT}
-    corpus.ledger.open_restored(corpus.name, states, live)
+    corpus.ledger.open_restored(corpus.name, states, live, lease=lease.token)
     remove_mark(corpus.tables.folder)
 
 

@@ -24,7 +24,7 @@ from headwater.erase.vectors import forget_unused_vectors
 from headwater.erase.verify import look_for, points_held
 from headwater.errors import NotFoundError, SourceError
 from headwater.hashing import digest, document_id
-from headwater.index.server import ServerEngine
+from headwater.index.server import ServerEngine, fenced
 from headwater.lake_owner import check_owner
 from headwater.lake_versions import delete_old_versions, old_versions
 from headwater.lease import Lease, corpus_lease
@@ -102,7 +102,8 @@ def verify_erasure(corpus: Corpus, probes: Probes) -> Verification:
 def _lease(corpus: Corpus) -> Iterator[Lease]:
     with corpus_lease(corpus.ledger, corpus.name, corpus.project.lake_path(corpus.name) / ".lock") as lease:
         check_owner(corpus.tables.folder, corpus.project)
-        yield lease
+        with fenced(corpus.engine, lease):
+            yield lease
 
 
 def _finish(corpus: Corpus, lease: Lease, progress: Progress) -> list[ErasureReceipt]:

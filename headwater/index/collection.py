@@ -39,13 +39,24 @@ def point_id(chunk_id: str, born: int) -> str:
 
 
 class PointCollection:
-    """Writes to one collection; ``state`` is always the one being built, which sees what is alive."""
+    """Writes to one collection; ``state`` is always the one being built, which sees what is alive.
 
-    def __init__(self, connection: Connection, name: str, spec: IndexSpec, policy: IndexPolicy = IndexPolicy()) -> None:
+    ``check`` is called before each request that changes points, and raises where nothing may be written any more.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        spec: IndexSpec,
+        policy: IndexPolicy = IndexPolicy(),
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.spec = spec
         self._policy = policy
         self._connection = connection
+        self._check = check
 
     def create(self) -> None:
         """Make the collection if there is none, with an index for every field that a filter uses."""
@@ -188,14 +199,17 @@ class PointCollection:
         self._set(DIED, state, visibility.every(visibility.alive(), visibility.born_before(state), *conditions))
 
     def _set(self, field: str, value: int, wanted: Filter) -> None:
+        self._check()
         self._call("set_payload", {field: value}, points=wanted, wait=True)
 
     def _delete(self, wanted: Filter) -> None:
         from qdrant_client.models import FilterSelector
 
+        self._check()
         self._call("delete", FilterSelector(filter=wanted), wait=True)
 
     def _upsert(self, points: Sequence[PointStruct]) -> None:
+        self._check()
         self._call("upsert", list(points), wait=True)
 
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:

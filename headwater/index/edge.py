@@ -24,7 +24,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from headwater.apart import works_apart
-from headwater.errors import NotFoundError, ReleaseError
+from headwater.errors import HeadwaterError, NotFoundError, ReleaseError
 from headwater.index.apart import SearcherApart
 from headwater.index.contract import IndexSpec, Searcher
 from headwater.index.edge_search import EdgeSearcher
@@ -244,7 +244,7 @@ class EdgeEngine:
             with opened(self._partial(release) / _SHARD) as shard:
                 yield shard
                 shard.flush()
-        except ReleaseError:
+        except HeadwaterError:  # also of what gives the batches
             raise
         except Exception as error:  # the engine raises bare Exception
             raise ReleaseError(

@@ -7,7 +7,8 @@ merged key by key, and a release has to change its collection and its state in o
 It has as many copies as the policy asks for, since nothing can be found without it, and can be read and replaced as long
 as writes find enough of them. (What Qdrant calls majority asks every copy, and strong goes through the same one always.)
 
-One writer at a time is the caller's business: the lease of the corpus.
+One writer at a time is the caller's business: the lease of the corpus. The registry says who it is, so that one that was
+taken over and does not know it finds out before it writes.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Registry(BaseModel):
     """Everything about a corpus that is not a point; ``Registry()`` is that of a corpus without releases."""
 
     next_state: int = 1
+    writer: str | None = None
+    """Who holds the lease that it was last written under; None where nobody ever had one."""
     collections: dict[str, IndexSpec] = {}
     layouts: dict[str, Layout] = {}
     """Of collections; one that has none here is of the default layout."""

@@ -6,13 +6,16 @@ old number: what a release is changes in one step, and other releases don't chan
 
 The server computes IDF per shard, so with many shards and few points the BM25 weights of a term differ between them.
 
-Nothing is connected to before the first call. One writer at a time: the caller holds the lease of the corpus.
+Nothing is connected to before the first call. One writer at a time: the caller holds the lease of the corpus. A writer
+whose lease was taken over is refused here, too, once its successor has begun: what it was about to write (points, above
+all, which a release that is built beside it would see) does not get in. The one request that is under way at that moment
+can't be called back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,7 +23,7 @@ import pyarrow as pa
 from headwater.errors import NotFoundError, ReleaseError
 from headwater.index.collection import UPSERT_ROWS, PointCollection
 from headwater.index.connection import Connection, MissingCollectionError, connect_to
-from headwater.index.contract import REDACTED, IndexSpec
+from headwater.index.contract import REDACTED, IndexSpec, ReleaseEngine
 from headwater.index.layout import layout_of
 from headwater.index.points import point_rows
 from headwater.index.registry import Building, Names, Registry, RegistryStore, Sealed
@@ -31,6 +34,8 @@ from headwater.policies import IndexPolicy
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
+
+    from headwater.lease import Lease
 
 
 class ServerEngine:
@@ -57,6 +62,16 @@ class ServerEngine:
         self._policy = policy
         self._registry = RegistryStore(self._connection, self._names.registry, policy)
         self.snapshots = SnapshotStore(self._connection, self._names.registry, url, api_key)
+        self._leases: list[Lease] = []
+
+    @contextmanager
+    def written_under(self, lease: Lease) -> Iterator[None]:
+        """Write under ``lease`` until the block ends: LeaseError from whatever writes, once another writer has begun."""
+        self._leases.append(lease)
+        try:
+            yield
+        finally:
+            self._leases.remove(lease)
 
     def close(self) -> None:
         """Close the connection, unless the caller made it; the next call connects again."""
@@ -72,7 +87,7 @@ class ServerEngine:
         Raises ReleaseError if ``release`` is sealed or ``parent`` was made for another spec, NotFoundError if
         there is no such parent.
         """
-        registry = self._registry.load()
+        registry = self._writable()
         self._give_up(registry)
         if release in registry.releases:
             raise ReleaseError(
@@ -99,7 +114,7 @@ class ServerEngine:
 
     def apply(self, release: int, upserts: Iterable[pa.RecordBatch], deletes: Iterable[Sequence[str]]) -> None:
         """Delete, then write; with the server when it returns. Raises ReleaseError if the release is not being built."""
-        registry = self._registry.load()
+        registry = self._writable()
         building = self._building(registry, release)
         collection = self._collection(registry, building.collection)
         for ids in deletes:
@@ -110,7 +125,7 @@ class ServerEngine:
 
     def seal(self, release: int) -> None:
         """Make the release known to readers; a sealed release is left as it is."""
-        registry = self._registry.load()
+        registry = self._writable()
         if release not in registry.releases:
             self._finish(registry, self._building(registry, release))
 
@@ -126,11 +141,11 @@ class ServerEngine:
 
         Outsiders that follow it see every state unless they filter ``born <= state`` and ``died > state``.
         """
-        registry = self._registry.load()
+        registry = self._writable()
         self._sealed(registry, release)
         if registry.published != release:
             registry.published = release
-            self._registry.save(registry)
+            self._save(registry)
         self._announce(registry)
 
     def releases(self) -> list[int]:
@@ -140,7 +155,7 @@ class ServerEngine:
 
     def drop(self, release: int) -> None:
         """Remove a release, sealed or half-built, with the points that no other one sees."""
-        registry = self._registry.load()
+        registry = self._writable()
         sealed = registry.releases.pop(release, None)
         if sealed is not None:
             registry.withheld.discard(release)
@@ -148,7 +163,7 @@ class ServerEngine:
             if registry.published == release:
                 registry.published = None
             # First out of sight: nobody can open a release that is half removed.
-            self._registry.save(registry)
+            self._save(registry)
         self._settle(registry, half_built=registry.building is not None and registry.building.release == release)
 
     def redact(self, release: int, *, forget: Collection[str] = (), readers: Mapping[str, Sequence[str]] = {}) -> int:
@@ -157,7 +172,7 @@ class ServerEngine:
         Once no release holds a document that was forgotten, what is left of its collection is copied to a fresh one, and
         the old one deleted with its files. Snapshots hold whole collections, so whatever is forgotten, all of them go.
         """
-        registry = self._registry.load()
+        registry = self._writable()
         self._settle(registry, half_built=True)
         sealed = self._sealed(registry, release, withheld=True)
         collection = self._collection(registry, sealed.collection)
@@ -186,14 +201,14 @@ class ServerEngine:
 
     def take_snapshot(self) -> Snapshot:
         """Let the server take a snapshot of every sealed release; what is half-built is undone before."""
-        registry = self._registry.load()
+        registry = self._writable()
         self._give_up(registry)
         self._settle(registry, half_built=True)
         return self.snapshots.take(registry)
 
     def delete_snapshots(self) -> None:
         """Delete all snapshots, and releases that an interrupted :meth:`restore_snapshot` left, with their bytes."""
-        registry = self._registry.load()
+        registry = self._writable()
         registry.purge |= self._give_up(registry)
         self._settle(registry, half_built=True)
         self.snapshots.clear(registry.collections)
@@ -210,16 +225,17 @@ class ServerEngine:
         """
         snapshot = self.snapshots.find(identity)
         self.snapshots.check_copies(snapshot)
-        held = self._registry.load()
+        held = self._writable()
         # What readers of now lost is back in the collections before the registry is.
         held.withheld, held.published = set(held.releases), None
-        self._registry.save(held)
+        self._save(held)
         self.snapshots.recover(snapshot)
         registry = snapshot.registry.model_copy(deep=True)
+        registry.writer = held.writer
         registry.next_state = max(registry.next_state, held.next_state)  # a state is never used twice
         registry.garbage |= (set(held.collections) | held.garbage) - set(registry.collections)
         registry.withheld, registry.published = set(registry.releases), None
-        self._registry.save(registry)
+        self._save(registry)
         self._settle(registry)
         for release in sorted(registry.releases):
             readers = left(release)
@@ -230,10 +246,29 @@ class ServerEngine:
                 self._show(release)
         return snapshot
 
-    def _show(self, release: int) -> None:
+    def _writable(self) -> Registry:
+        """Return the registry, which is this writer's from now on; LeaseError when it is another one's."""
         registry = self._registry.load()
-        registry.withheld.discard(release)
+        if self._leases and registry.writer != self._leases[-1].holder:
+            self._leases[-1].confirm()  # the other one is done: the ledger says that it is this one's turn
+            registry.writer = self._leases[-1].holder
+            self._registry.save(registry)
+        return registry
+
+    def _check_writer(self) -> None:
+        """Raise LeaseError when another writer has begun."""
+        if self._leases:
+            self._leases[-1].check()
+            self._writable()
+
+    def _save(self, registry: Registry) -> None:
+        self._check_writer()
         self._registry.save(registry)
+
+    def _show(self, release: int) -> None:
+        registry = self._writable()
+        registry.withheld.discard(release)
+        self._save(registry)
 
     def _give_up(self, registry: Registry) -> set[str]:
         """Drop what is withheld, and what an interrupted restore left so; return the collections that it was in."""
@@ -256,7 +291,7 @@ class ServerEngine:
         moves = newest != seen
         if moves:
             registry.remnants.add(name)
-        self._registry.save(registry)
+        self._save(registry)
         collection = self._collection(registry, name)
         if newest is None:
             collection.create()
@@ -276,7 +311,7 @@ class ServerEngine:
             state=building.state, collection=building.collection, count=collection.count(*seen_by(building.state))
         )
         registry.building = None
-        self._registry.save(registry)
+        self._save(registry)
 
     def _settle(self, registry: Registry, *, half_built: bool = False) -> None:
         """Finish what is unfinished, of this call or of one that was killed; ``half_built`` undoes that release too."""
@@ -286,7 +321,7 @@ class ServerEngine:
         if not (registry.unswept or registry.purge or registry.garbage):
             return
         registry.remnants |= registry.unswept
-        self._registry.save(registry)
+        self._save(registry)
         for name in sorted(registry.unswept):
             states = registry.states(name)
             if states:
@@ -305,9 +340,9 @@ class ServerEngine:
         spec = registry.collections[name]
         fresh = self._names.collection(spec, registry.take_state())
         registry.garbage.add(fresh)
-        self._registry.save(registry)
+        self._save(registry)
         source = self._collection(registry, name)
-        target = PointCollection(self._connection, fresh, spec, self._policy)
+        target = PointCollection(self._connection, fresh, spec, self._policy, self._check_writer)
         target.create()
         source.copy_to(target)
         registry.collections[fresh] = registry.collections.pop(name)
@@ -319,19 +354,20 @@ class ServerEngine:
         registry.garbage = {name}
         registry.purge.discard(name)
         registry.remnants.discard(name)
-        self._registry.save(registry)
+        self._save(registry)
         self._remove_garbage(registry)
 
     def _remove_garbage(self, registry: Registry) -> None:
         self._announce(registry)
         for name in sorted(registry.garbage):
+            self._check_writer()
             self.snapshots.forget(name)  # once the collection is gone, nobody gets at them
             with suppress(MissingCollectionError):
                 self._connection.call("delete_collection", name)
             registry.purge.discard(name)
             registry.remnants.discard(name)
         registry.garbage.clear()
-        self._registry.save(registry)
+        self._save(registry)
 
     def _announce(self, registry: Registry) -> None:
         """Let the alias follow the published release."""
@@ -352,7 +388,7 @@ class ServerEngine:
             self._connection.call("update_collection_aliases", changes)
 
     def _collection(self, registry: Registry, name: str) -> PointCollection:
-        return PointCollection(self._connection, name, registry.collections[name], self._policy)
+        return PointCollection(self._connection, name, registry.collections[name], self._policy, self._check_writer)
 
     def _building(self, registry: Registry, release: int) -> Building:
         if registry.building is None or registry.building.release != release or release in registry.releases:
@@ -371,6 +407,14 @@ class ServerEngine:
                 f"there is no sealed release {release} on {self._connection.server}; there are: {known}"
             )
         return registry.releases[release]
+
+
+def fenced(engine: ReleaseEngine, lease: Lease) -> AbstractContextManager[None]:
+    """Let ``engine`` write under ``lease`` until the block ends.
+
+    Of the embedded one nothing is asked: its releases are files of their own, in which two writers do not meet.
+    """
+    return engine.written_under(lease) if isinstance(engine, ServerEngine) else nullcontext()
 
 
 def _narrow(payload: dict[str, Any], readers: Mapping[str, Sequence[str]]) -> bool:

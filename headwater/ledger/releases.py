@@ -164,12 +164,15 @@ class Releases(LedgerPart):
             connection.execute(corpora.update().where(corpora.c.corpus == corpus).values(live=number, **values))
         return True
 
-    def open_restored(self, corpus: str, states: Mapping[int, ReleaseState], live: int | None) -> None:
+    def open_restored(
+        self, corpus: str, states: Mapping[int, ReleaseState], live: int | None, *, lease: int | None = None
+    ) -> None:
         """Give restored releases their ``states`` and make ``live`` what readers see, in one transaction.
 
         A new generation begins: whoever holds a release open opens it again.
         """
         with write(self._engine) as connection:
+            require_lease(connection, corpus, lease)
             for number, state in states.items():
                 connection.execute(releases.update().where(_is(corpus, number)).values(state=state))
             connection.execute(

@@ -21,6 +21,7 @@ from headwater.errors import ReleaseError
 from headwater.hashing import digest, digest_bytes, row_fingerprints
 from headwater.index.contract import POINT_SCHEMA, IndexSpec, ReleaseEngine
 from headwater.lake import Table
+from headwater.lease import Lease
 from headwater.ledger import Ledger, ReleaseInfo
 from headwater.reports import Progress, StageReport
 
@@ -60,16 +61,16 @@ def build_candidate(
     *,
     settings: Mapping[str, Any],
     learn: Learner | None = None,
-    lease: int | None = None,
+    lease: Lease,
 ) -> tuple[int | None, StageReport]:
     """Build the candidate release; return its number, or live's (or None) when nothing differs, and the report.
 
-    ``settings`` is what a reader needs to search it, to which ``learn`` adds when a release is built; ``lease`` is the
-    token under which the ledger is written. Raises ReleaseError when the engine fails; the live release is never
-    touched.
+    ``settings`` is what a reader needs to search it, to which ``learn`` adds when a release is built; ``lease`` is
+    the writer's. Raises ReleaseError when the engine fails, and LeaseError, before the next batch, when the lease is lost;
+    the live release is never touched.
     """
     started = time.perf_counter()
-    _discard_unfinished(corpus, engine, ledger, lease)
+    _discard_unfinished(corpus, engine, ledger, lease.token)
     documents = _documents(inputs)
     wanted = _wanted(inputs.embeddings, documents)
     _declare(inputs.manifest, wanted)
@@ -78,11 +79,11 @@ def build_candidate(
     _require_known(corpus, engine, releases)
     live = releases.get(ledger.live(corpus) or -1)
     same = _same_release(releases, live, engine, spec, inputs.manifest, wanted)
-    _discard_superseded(corpus, engine, ledger, same, lease)
+    _discard_superseded(corpus, engine, ledger, same, lease.token)
     counts = {"points": wanted.height, "documents": wanted["doc_id"].n_unique()}
     if same is not None:
         if same is not live and same.state != "candidate":
-            ledger.set_state(corpus, same.number, "candidate", lease=lease)
+            ledger.set_state(corpus, same.number, "candidate", lease=lease.token)
         report = _report(wanted, 0, 0, manifest_version, counts | {"release": same.number}, started)
         progress.finish(report)
         return same.number, report
@@ -98,12 +99,14 @@ def build_candidate(
         table_versions={**versions, inputs.manifest.name: manifest_version},
         counts=counts | {"upserted": len(upserts), "deleted": len(deletes)},
         settings={**settings, **learnt},
-        lease=lease,
+        lease=lease.token,
     )
     engine.stage(number, parent.number if parent else None, spec)
-    engine.apply(number, _batches(inputs.embeddings, upserts, documents, progress), _slices(deletes))
+    points = _batches(inputs.embeddings, upserts, documents, progress)
+    engine.apply(number, lease.guarded(points), lease.guarded(_slices(deletes)))
+    lease.check()
     engine.seal(number)
-    ledger.set_state(corpus, number, "candidate", lease=lease)
+    ledger.set_state(corpus, number, "candidate", lease=lease.token)
     details = (
         dict(learnt)
         | counts
