@@ -101,6 +101,21 @@ def test_opendocument_text_keeps_structure_and_metadata() -> None:
     assert sections(document)["The gauge on the weir is read every morning."] == ("Weir",)
 
 
+@pytest.mark.parametrize(
+    "stated",
+    ["Maria Schmidt, maria.schmidt@example.com", "application/maria.schmidt", "\x1b]0;owned\x07", "text/plain", "\xff", ""],
+)
+def test_what_an_archive_says_of_itself_is_not_repeated(stated: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=r"^no parser for application/zip$"):
+        parse_in_process(zipped({"mimetype": stated, "a.txt": "b"}), "notes.odt")
+
+
+def test_an_archive_of_a_known_kind_that_nobody_reads_is_named() -> None:
+    drawing = zipped({"mimetype": "application/vnd.oasis.opendocument.graphics", "content.xml": "<a/>"})
+    with pytest.raises(UnsupportedFormat, match=r"opendocument\.graphics$"):
+        parse_in_process(drawing, "plan.odg")
+
+
 def test_chapters_of_a_book_are_read_in_the_order_of_its_spine() -> None:
     document = parse_in_process(epub_file(), "weir.epub")
     assert texts(document, "Title") == ["Morning", "Evening"]

@@ -77,6 +77,17 @@ _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
 _HTML_FRAGMENT = re.compile(r"\s*<(?:div|p|table|h[1-6]|ul|ol|article|section|main|title|meta)\b[^<>]*>", re.IGNORECASE)
+_STATED = {
+    EPUB,
+    *(
+        f"application/vnd.oasis.opendocument.{kind}{template}"
+        for kind in ("text", "spreadsheet", "presentation", "graphics", "chart", "image", "formula")
+        for template in ("", "-template")
+    ),
+    *(f"application/vnd.oasis.opendocument.{kind}" for kind in ("text-master", "text-web", "base")),
+}
+"""What an archive may say that it is. It gets into error messages and receipts, and whoever packed it can write anything
+there, so only what is known counts."""
 _XML_START = re.compile(r"\s*<\?xml\b")
 _HEADER = re.compile(r"([A-Za-z][A-Za-z0-9-]*):(?=[ \t]|$)")
 _MAIL_HEADERS = {
@@ -155,7 +166,9 @@ def _archive_type(data: bytes, claimed: str | None) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 256:
-                return archive.read("mimetype").decode("ascii", "replace").strip()
+                stated = archive.read("mimetype").decode("ascii", "replace").strip()
+                if stated in _STATED:
+                    return stated
     except Exception as error:  # zipfile raises anything from struct.error to RecursionError on broken directories
         raise CorruptDocument(f"not a readable archive ({type(error).__name__}); save the document again") from error
     for part, content_type in _PARTS:
