@@ -103,7 +103,14 @@ def test_opendocument_text_keeps_structure_and_metadata() -> None:
 
 @pytest.mark.parametrize(
     "stated",
-    ["Maria Schmidt, maria.schmidt@example.com", "application/maria.schmidt", "\x1b]0;owned\x07", "text/plain", "\xff", ""],
+    [
+        "Maria Schmidt, maria.schmidt@example.com",
+        "application/maria.schmidt",
+        "\x1b]0;owned\x07",
+        "text/plain",
+        "\xff",
+        "",
+    ],
 )
 def test_what_an_archive_says_of_itself_is_not_repeated(stated: str) -> None:
     with pytest.raises(UnsupportedFormat, match=r"^no parser for application/zip$"):
