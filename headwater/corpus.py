@@ -485,7 +485,7 @@ class Corpus:
         if number is None:
             raise missing
         info = self.ledger.release(self.name, number)
-        held = self._first_point(doc_id, number) if info.state != "dropped" else None
+        held = self._point_of(doc_id, info) if info.state != "dropped" else None
         if held is None:
             raise missing
         versions = info.table_versions
@@ -522,15 +522,21 @@ class Corpus:
             },
         )
 
-    def _first_point(self, doc_id: str, release: int) -> Mapping[str, Any] | None:
-        """Return the payload of a document's first chunk as the release holds it: what search goes by."""
+    def _point_of(self, doc_id: str, info: ReleaseInfo) -> Mapping[str, Any] | None:
+        """Return the payload of one of a document's chunks as the release holds it: what search goes by."""
 
-        def look() -> Mapping[str, Any] | None:
-            with self.searcher(release) as searcher:
-                hits = searcher.retrieve([chunk_id(doc_id, 0)])
+        def look(chunks: Sequence[str]) -> Mapping[str, Any] | None:
+            with self.searcher(info.number) as searcher:
+                hits = searcher.retrieve(chunks)
                 return hits[0].payload if hits else None
 
-        return self._reopening(look)
+        first = self._reopening(lambda: look([chunk_id(doc_id, 0)]))
+        if first is not None:
+            return first
+        # A chunk that got no vector is in no release; the others of its document are.
+        wanted = self.tables.index_manifest.scan(info.table_versions["index_manifest"])
+        others = wanted.filter(pl.col("doc_id") == doc_id).select("id").collect()["id"].to_list()
+        return self._reopening(lambda: look(others)) if others else None
 
     def receipts(self, key: str | None = None) -> list[Receipt]:
         """Return what became of every listed object (or of one), in order of key.

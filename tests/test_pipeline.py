@@ -7,13 +7,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from headwater.corpus import Corpus, open_corpus
+from headwater.embedding import Embedder
 from headwater.errors import GateError, LeaseError, NotFoundError, SourceError
 from headwater.gate import run_gate
 from headwater.pipeline import STAGES, Pipeline, ReindexReport
@@ -176,6 +179,29 @@ def test_a_second_reindex_recomputes_nothing(corpus: Corpus) -> None:
     assert recomputed(second) == {}
     assert (second.release, second.previous) == (first.release, first.release)
     assert [s.data_version for s in second.stages[:8]] == [s.data_version for s in first.stages[:8]]
+
+
+def test_a_document_whose_first_passage_has_no_vector_is_still_read(
+    corpus: Corpus, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = "\n\n".join(
+        f"On day {day} of the season the keeper noted calm water, the usual boats, and nothing else worth a line."
+        for day in range(1, 101)
+    )
+    (folder / "hr" / "logbook.md").write_text(f"# Logbook\n\nThe astrolabe came on board in spring.\n\n{days}\n")
+    given = Embedder.try_documents
+
+    def refusing(self: Embedder, texts: Sequence[str], *known: Any) -> Any:
+        failed = {row: "bad_vector" for row, text in enumerate(texts) if "The astrolabe" in text}
+        return replace(given(self, texts, *known), failed=failed)
+
+    monkeypatch.setattr(Embedder, "try_documents", refusing)
+    reindex(corpus)
+    hr = Principal(frozenset({"hr"}))
+    (found,) = {hit.doc_id for hit in corpus.search("calm water", 20, principal=hr) if "logbook" in hit.key}
+    assert "astrolabe" in corpus.document(found, principal=hr).text
+    with pytest.raises(NotFoundError):
+        corpus.document(found)
 
 
 def test_editing_one_file_recomputes_one_document_and_its_chunks(corpus: Corpus, folder: Path) -> None:
