@@ -40,7 +40,7 @@ from headwater.receipts import end_states, record_receipts
 from headwater.releases import apply_permissions, drop_old
 from headwater.reports import GateCheck, NoProgress, Progress, StageReport
 from headwater.retrieval.release import learner
-from headwater.source import sync_objects
+from headwater.source import DoubtfulListingError, sync_objects
 from headwater.stages.anonymized_documents import privacy_stage
 from headwater.stages.catalogue import SAMPLED, describe_columns
 from headwater.stages.chunks import chunk_stage
@@ -159,22 +159,31 @@ class Pipeline:
 
     @_costed
     def source_objects(self) -> StageReport:
-        """List the bucket and note what was added, changed, removed or re-permitted."""
+        """List the bucket and note what was added, changed, removed or re-permitted.
+
+        A permission that was taken away is taken away in every release that is kept, whatever becomes of the stages that
+        follow, and also when the listing lost so much that it is not believed.
+        """
         policy = self.corpus.policy
         key_fingerprint(policy.privacy, self.corpus.name)  # a missing key is an error before anything is done
-        with self.corpus.writing():
-            report = sync_objects(
-                self.corpus.name,
-                policy.source,
-                policy.access,
-                policy.parse.max_bytes,
-                self._tables.source_objects,
-                self.progress,
-                confirm_removals=self._confirm_removals,
-                ledger=self.corpus.ledger,
-                parse=policy.parse,
-                workers=self._workers,
-            )
+        with self.corpus.writing() as lease:
+            try:
+                report = sync_objects(
+                    self.corpus.name,
+                    policy.source,
+                    policy.access,
+                    policy.parse.max_bytes,
+                    self._tables.source_objects,
+                    self.progress,
+                    confirm_removals=self._confirm_removals,
+                    ledger=self.corpus.ledger,
+                    parse=policy.parse,
+                    workers=self._workers,
+                )
+            except DoubtfulListingError:
+                apply_permissions(self.corpus, lease)
+                raise
+            apply_permissions(self.corpus, lease)
             self._tables.folder.write(_LISTING_FILE, str(report.details["listing"]).encode())
         if report.recomputed:
             self._start_ahead()
@@ -259,7 +268,8 @@ class Pipeline:
     def index_candidate(self) -> StageReport:
         """Build the candidate release from the live one plus the difference.
 
-        Before that, a permission that was taken away since is taken away in every release that is kept.
+        Before that, a permission that was taken away since is taken away in every release that is kept: ``source_objects``
+        may not have come so far.
         """
         corpus, tables = self.corpus, self._tables
         inputs = IndexInputs(

@@ -225,21 +225,26 @@ def _questions(corpus: Corpus, before: int, after: int) -> tuple[QuestionChange,
 def apply_permissions(corpus: Corpus, lease: Lease) -> list[int]:
     """Take away, in every kept release, what readers lost since it was made; return the releases that were looked at.
 
-    Called at the start of an index build, under the writer's lease. A document's readers in an older release are at
-    most those that it had there and those that it has now: nobody gains. A document that is no longer listed keeps
-    its readers. Killed at any point, the next call does the rest: ``readers_version`` is noted last.
+    Called as soon as the bucket was listed, and again before an index is built, under the writer's lease: it needs the
+    rows of ``source_objects`` alone, and the index only where somebody lost something. A document's readers in an older
+    release are at most those that it had there and those that it has now: nobody gains. A document that is no longer
+    listed keeps its readers. Killed at any point, the next call does the rest: ``readers_version`` is noted last.
     """
     objects = corpus.tables.source_objects
     newest = objects.version()
-    sealed = set(corpus.engine.releases())
-    changed = []
+    due = [info for info in corpus.releases() if info.state in KEPT and info.readers_version not in (None, newest)]
+    if not due:
+        return []
     current = objects.read(["doc_id", "readers"])
+    sealed: set[int] | None = None
+    changed = []
     # Live last: on a server the next release then starts from the newest state, which costs no writes.
-    for info in sorted(corpus.releases(), key=lambda info: (info.state == "live", info.number)):
-        if info.state not in KEPT or info.number not in sealed or info.readers_version in (None, newest):
-            continue
+    for info in sorted(due, key=lambda info: (info.state == "live", info.number)):
         readers = narrowed(corpus, info, current)
         if readers:
+            sealed = set(corpus.engine.releases()) if sealed is None else sealed
+            if info.number not in sealed:
+                continue
             lease.check()
             corpus.ledger.note_redaction(corpus.name, info.number, redacted=True)
             corpus.engine.redact(info.number, readers=readers)

@@ -188,6 +188,28 @@ def test_a_sidecar_decides_for_what_is_attached_too(bucket: Bucket) -> None:
     assert (row["state"], row["reason"], row["readers"]) == ("quarantined", "bad_permissions", [])
 
 
+def test_of_a_listing_that_is_not_believed_permissions_count_for_what_is_attached_too(bucket: Bucket) -> None:
+    inner = mail_bytes("Plan", BODY, {"plan.txt": PLAN})
+    bucket.write("round.eml", mail_bytes("Round", BODY, {"inner.eml": inner}))
+    for number in range(6):
+        bucket.write(f"more/{number}.txt", f"text {number}".encode())
+    bucket.sync()
+    before = bucket.rows()
+    for number in range(6):
+        (bucket.folder / f"more/{number}.txt").unlink()
+    bucket.write("round.eml.acl.json", b'{"groups": ["crew"]}')
+    bucket.write("offer.eml.acl.json", b"nonsense")
+    with pytest.raises(SourceError, match="lost 6 of 9 objects"):
+        bucket.sync()
+    after = bucket.rows()
+    assert after.keys() == before.keys()
+    crew = {key for key, row in after.items() if row["readers"] == ["crew"]}
+    assert crew == {"round.eml", "round.eml!/inner.eml", "round.eml!/inner.eml!/plan.txt"}
+    closed = {key for key, row in after.items() if row["reason"] == "bad_permissions" and row["readers"] == []}
+    assert closed == {"offer.eml", "offer.eml!/plan.txt", "offer.eml!/terms.txt"}
+    assert bucket.sync(confirm_removals=True).recomputed == 0
+
+
 def test_attachments_do_not_count_for_the_guard_against_lost_objects(bucket: Bucket) -> None:
     bucket.write("many.eml", mail_bytes("Many", BODY, [(f"{n}.txt", f"{PLAN}{n}") for n in range(20)]))
     bucket.sync()

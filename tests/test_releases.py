@@ -15,7 +15,7 @@ import pytest
 
 from headwater.corpus import Corpus, open_corpus
 from headwater.embedding import Bm25Encoder, VectorCache
-from headwater.errors import LeaseError, NotFoundError, ReleaseError
+from headwater.errors import EmbeddingError, LeaseError, NotFoundError, ReleaseError, SourceError
 from headwater.hashing import chunk_id
 from headwater.index.contract import POINT_SCHEMA, IndexSpec
 from headwater.lease import Lease
@@ -243,6 +243,70 @@ def test_a_revocation_takes_effect_although_the_gate_fails(corpus: Corpus, root:
         reindex(corpus)
     assert corpus.live() == 1
     assert not any(p.key == thing(0) for p in corpus.search("How often is the weir greased?", 20))
+
+
+WEIR = "How often is the weir greased?"
+
+
+def weir_is_closed(corpus: Corpus) -> bool:
+    """Return whether nobody but the field crew finds document 0, in any release."""
+    field = Principal(frozenset({"field"}))
+    for release in (None, *corpus.engine.releases()):
+        assert corpus.search(WEIR, release=release, principal=field)[0].key == thing(0)
+        if any(passage.key == thing(0) for passage in corpus.search(WEIR, 20, release=release)):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("stage", ["parsed_documents", "embeddings"])
+def test_a_revocation_takes_effect_although_a_later_stage_fails(
+    corpus: Corpus, root: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def fails(_: Pipeline) -> None:
+        raise EmbeddingError("The endpoint is away.")
+
+    edit(root, 5, "diary")
+    reindex(corpus)
+    permit(root, 0, "field")
+    edit(root, 6, "diary")
+    monkeypatch.setattr(Pipeline, stage, fails)
+    with pytest.raises(EmbeddingError):
+        reindex(corpus)
+    assert corpus.live() == 2 and weir_is_closed(corpus)
+
+
+def test_a_revocation_by_policy_takes_effect_although_a_later_stage_fails(
+    corpus: Corpus, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Pipeline) -> None:
+        raise EmbeddingError("The endpoint is away.")
+
+    access = [{"prefix": "", "groups": ["*"]}, {"prefix": thing(0), "groups": ["field"]}]
+    monkeypatch.setattr(Pipeline, "chunks", fails)
+    with open_corpus(station_corpus.configure(root, access=access)) as changed:
+        with pytest.raises(EmbeddingError):
+            reindex(changed)
+        assert weir_is_closed(changed)
+
+
+def test_a_revocation_takes_effect_although_the_listing_is_not_believed(corpus: Corpus, root: Path) -> None:
+    edit(root, 5, "diary")
+    reindex(corpus)
+    permit(root, 0, "field")
+    for number in range(4, 24):
+        (root / "documents" / thing(number)).unlink()
+    with pytest.raises(SourceError, match="lost 20 of 24"):
+        reindex(corpus)
+    assert corpus.live() == 2 and weir_is_closed(corpus)
+    assert corpus.search("How often is the gantry greased?")[0].key == thing(20)
+
+
+def test_a_change_that_takes_nothing_from_anybody_asks_nothing_of_the_index(
+    corpus: Corpus, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(root, 5, "diary")
+    monkeypatch.setattr(corpus, "engine", None)
+    Pipeline(corpus, workers=1).source_objects()
 
 
 def lose(lease: Lease) -> None:

@@ -445,6 +445,58 @@ def test_a_sidecar_decides_over_the_prefix_rules_and_parses_nothing_again(bucket
     assert bucket.rows()["c/d.txt"]["readers"] == ["hr"]
 
 
+def test_of_a_listing_that_is_not_believed_permissions_count_and_nothing_else(bucket: Bucket) -> None:
+    for number in range(8):
+        bucket.write(f"more/{number}.txt", f"text {number}")
+    for key in ("b.txt", "c/d.txt"):
+        allow(bucket, key, "board")
+    bucket.write("c/e.txt.acl.json", "nonsense")
+    bucket.sync()
+    before = bucket.rows()
+    for number in range(7):
+        (bucket.folder / f"more/{number}.txt").unlink()
+    allow(bucket, "a.txt", "hr")  # taken from all but these
+    bucket.write("a.txt", "another text, which waits")
+    (bucket.folder / "b.txt.acl.json").unlink()  # or lost, as the rest
+    bucket.write("c/d.txt.acl.json", "nonsense")
+    allow(bucket, "c/e.txt", "hr")
+    bucket.access = [AccessRule(prefix="", groups=["*"]), AccessRule(prefix="more/", groups=["crew"])]
+    with pytest.raises(SourceError, match="lost 7 of 12 objects"):
+        bucket.sync()
+    after = bucket.rows()
+    permitted = {"state", "reason", "error", "readers", "sidecar"}
+    assert {key: {name for name in row if row[name] != before[key][name]} & permitted for key, row in after.items()} | {
+        "b.txt": set(),
+        "more/0.txt": set(),
+    } == {
+        **dict.fromkeys(before, set()),
+        "a.txt": {"readers", "sidecar"},
+        "c/d.txt": permitted,
+        "c/e.txt": permitted,
+        "more/7.txt": {"readers"},
+    }
+    assert all(row[name] == before[key][name] for key, row in after.items() for name in row.keys() - permitted)
+    readers = {
+        key: after[key]["readers"] for key in ("a.txt", "b.txt", "c/d.txt", "c/e.txt", "more/0.txt", "more/7.txt")
+    }
+    assert readers == {
+        "a.txt": ["hr"],
+        "b.txt": ["board"],
+        "c/d.txt": [],
+        "c/e.txt": ["hr"],
+        "more/0.txt": ["*"],
+        "more/7.txt": ["crew"],
+    }
+    assert (after["c/d.txt"]["reason"], after["c/e.txt"]["reason"]) == ("bad_permissions", "ok")
+    version = bucket.table.version()
+    with pytest.raises(SourceError):
+        bucket.sync()
+    assert bucket.table.version() == version
+    report = bucket.sync(confirm_removals=True)
+    assert (report.recomputed, report.removed) == (2, 7)  # a.txt has another text, b.txt lost its sidecar
+    assert bucket.rows()["b.txt"]["readers"] == ["*"]
+
+
 def test_a_sidecar_is_read_once(bucket: Bucket) -> None:
     allow(bucket, "a.txt", "board")
     sidecar = bucket.folder / "a.txt.acl.json"

@@ -11,7 +11,7 @@ from headwater.source.keys import OWN_FOLDER, SIDECAR, KeyFilter
 from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
 from headwater.source.store import open_store, read_object
-from headwater.source.sync import Comparison, compare_objects, sync_objects
+from headwater.source.sync import Comparison, DoubtfulListingError, compare_objects, sync_objects
 from headwater.source.table import CODE_VERSION, SCHEMA, STAGE, requeue_objects
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -45,6 +45,7 @@ __all__ = [
     "SIDECAR",
     "STAGE",
     "Comparison",
+    "DoubtfulListingError",
     "KeyFilter",
     "Listed",
     "ListingDigest",

@@ -39,6 +39,9 @@ GUARDED_OBJECTS = 2
 _UNREAD = ("unreadable", "too_large", "erased")
 """Reasons of rows whose revision is not that of their bytes."""
 
+_PERMITTED = ("state", "reason", "error", "readers", "sidecar")
+"""What an object's permissions decide of its row, and of the rows of what is attached to it."""
+
 _DEFAULT_PARSE = ParsePolicy()
 
 _NOBODY: Mapping[str, Any] = {"readers": [], "sidecar": None, "error": None}
@@ -59,21 +62,27 @@ def sync_objects(
 ) -> StageReport:
     """Bring ``table`` up to date with the bucket; ``details["listing"]`` is the digest of the listing worked on.
 
-    Takes and raises what :func:`compare_objects` does. The erasure of an object that changed or left is lifted.
+    Takes and raises what :func:`compare_objects` does. The erasure of an object that changed or left is lifted. Of a
+    listing that is in doubt the changed permissions of what is in it are kept, before that is raised.
     """
     started = time.perf_counter()
-    found = compare_objects(
-        corpus,
-        policy,
-        access,
-        max_bytes,
-        table,
-        progress,
-        confirm_removals=confirm_removals,
-        ledger=ledger,
-        parse=parse,
-        workers=workers,
-    )
+    try:
+        found = compare_objects(
+            corpus,
+            policy,
+            access,
+            max_bytes,
+            table,
+            progress,
+            confirm_removals=confirm_removals,
+            ledger=ledger,
+            parse=parse,
+            workers=workers,
+        )
+    except DoubtfulListingError as doubt:
+        if doubt.permissions:
+            write_rows(table, doubt.permissions, [], doubt.before)
+        raise
     if found.changed or found.removed or not table.exists() or not table.same_schema():
         write_rows(table, found.changed, found.removed, found.before)
     if ledger is not None and found.lifted:
@@ -88,6 +97,19 @@ def sync_objects(
     )
     progress.finish(report)
     return report
+
+
+class DoubtfulListingError(SourceError):
+    """A listing that lost so much that it is not believed.
+
+    ``before`` are the rows of the last listing, ``permissions`` those of them that have other readers by now: of objects
+    that are listed, and of what is attached to them. All else in these is as it was.
+    """
+
+    def __init__(self, message: str, before: pl.DataFrame, permissions: Sequence[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.before = before
+        self.permissions = permissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +146,8 @@ def compare_objects(
     objects were erased: they stay out while they are listed as they were. Without ``hash_new`` an object that was never
     seen is not read beyond its first bytes, unless these may be a mail's: its row is complete but for the revision.
 
-    Raises SourceError when the listing fails, is empty while objects are known, or lost more than the policy's share of
-    them; ``confirm_removals`` allows the latter two.
+    Raises SourceError when the listing fails, DoubtfulListingError when it is empty while objects are known, or lost more
+    than the policy's share of them; ``confirm_removals`` allows the latter two.
     """
     store = open_store(policy.uri)
     before = stored_rows(table)
@@ -134,7 +156,9 @@ def compare_objects(
     sync = _Sync(corpus, policy, store, access, max_bytes, parse, before, listing, erased, hash_new=hash_new)
     progress.start(STAGE, len(listing.documents))
     if not confirm_removals:
-        _check_removals(policy, before, {document_id(corpus, entry.key) for entry in listing.documents})
+        doubt = _doubt(policy, before, {document_id(corpus, entry.key) for entry in listing.documents})
+        if doubt is not None:
+            raise DoubtfulListingError(doubt, before, sync.permissions())
     for index, expansion in expand_mails(sync.mails(progress), parse, workers):
         sync.expanded(index, expansion)
     return Comparison(
@@ -170,8 +194,8 @@ def _list(policy: SourcePolicy) -> _Listing:
     return listing
 
 
-def _check_removals(policy: SourcePolicy, before: pl.DataFrame, present: set[str]) -> None:
-    """Raise SourceError when so much is gone that the listing itself is in doubt.
+def _doubt(policy: SourcePolicy, before: pl.DataFrame, present: set[str]) -> str | None:
+    """Return what speaks against a listing in which so much is gone that it is in doubt itself; None if it is not.
 
     What was attached to mails is no part of a listing.
     """
@@ -180,13 +204,13 @@ def _check_removals(policy: SourcePolicy, before: pl.DataFrame, present: set[str
     lost = sum(1 for doc_id in listed if doc_id not in present)
     too_many = known >= GUARDED_OBJECTS and lost > policy.max_removed_share * known
     if not lost or (present and not too_many):
-        return
+        return None
     what = (
         f"lost {lost} of {known} objects, more than max_removed_share = {policy.max_removed_share:g} allows"
         if present
         else f"is empty, but {known} {'object is' if known == 1 else 'objects are'} known"
     )
-    raise SourceError(
+    return (
         f"The listing of {policy.uri} {what}. Nothing was removed. If this is right, confirm it: run `headwater reindex "
         "NAME --confirm-removals`, or in Dagster launch the reindex with the run config "
         "`resources: {headwater: {config: {confirm_removals: true}}}`."
@@ -267,6 +291,35 @@ class _Sync:
             row = self._attach(mail, parent, key, found.revision, found.size, found.note) if parent else None
             ids[found.path] = row["id"] if row is not None and row["reason"] != "erased" else None
 
+    def permissions(self) -> list[dict[str, Any]]:
+        """Return the known rows that have other readers by now, of objects that are listed; all else in them is as it was.
+
+        For a listing that is in doubt: where it lacks the sidecar that an object had, the object keeps its readers.
+        """
+        changed: list[dict[str, Any]] = []
+        for entry in self._documents:
+            before = self.known.get(document_id(self._corpus, entry.key))
+            if before is None or before["parent"] is not None or before["reason"] == "erased":
+                continue
+            had_sidecar = before["sidecar"] is not None or before["reason"] == "bad_permissions"
+            if had_sidecar and entry.key not in self._sidecars:
+                continue
+            access = self._readers(entry, before)
+            now = {name: before[name] for name in _PERMITTED} | {name: access[name] for name in ("readers", "sidecar")}
+            if before["reason"] in ("ok", "bad_permissions"):
+                now |= _closed(access["error"]) if access["error"] else {"state": "ok", "reason": "ok", "error": None}
+            changed += self._permitted(before, now)
+        return changed
+
+    def _permitted(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the row ``before`` and those of what is attached to it as ``now`` has them, where that differs."""
+        row = {**before, **now}
+        if row != before:
+            yield row
+        for attached in self._attached.get(before["id"], ()):
+            if attached["reason"] != "erased":
+                yield from self._permitted(attached, now)
+
     def keeps_out(self, key: str) -> bool:
         """Return whether an erased object stays out: it is there as it was, or can't be looked for now."""
         return key in self._kept_out or any(_behind(mail, key) for mail in self._unopened)
@@ -342,7 +395,7 @@ class _Sync:
             verdict, data = _unread(entry, "unreadable", "It was deleted while it was being read."), None
         access = self._readers(entry, before) if verdict["reason"] != "erased" else _NOBODY
         if verdict["state"] == "ok" and access["error"]:
-            verdict |= {"state": "quarantined", "reason": "bad_permissions", "error": access["error"]}
+            verdict |= _closed(access["error"])
         same_bytes = before is not None and before["revision"] == verdict["revision"]
         requeued = before["requeued"] if before is not None and same_bytes else None
         row = {
@@ -444,6 +497,11 @@ class _Sync:
         except SourceError as error:
             cause = type(error.__cause__ or error).__name__
             return {"readers": [], "sidecar": None, "error": f"{sidecar.key} could not be read ({cause})."}
+
+
+def _closed(error: str) -> dict[str, Any]:
+    """Return the verdict on an object whose sidecar doesn't say who may read it."""
+    return {"state": "quarantined", "reason": "bad_permissions", "error": error}
 
 
 def _unread(entry: Listed, reason: str, error: str | None) -> dict[str, Any]:
