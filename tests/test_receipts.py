@@ -190,16 +190,21 @@ def test_an_unknown_key_is_not_found(small_corpus: Corpus) -> None:
 
 
 def test_pages_follow_one_another_by_key(small_corpus: Corpus) -> None:
-    seen: list[str] = []
-    after = None
-    while True:
-        page = page_of_receipts(small_corpus.name, small_corpus.tables, small_corpus.ledger, limit=2, after=after)
-        assert sum(page.states.values()) == len(SMALL_FILES)
-        seen += [receipt.key for receipt in page.receipts]
-        after = page.after
-        if after is None:
-            break
-    assert seen == sorted(SMALL_FILES)
+    whole = small_corpus.receipts()
+    assert [receipt.key for receipt in whole] == sorted(SMALL_FILES)
+    for limit in (1, 2):
+        seen: list[Receipt] = []
+        after = None
+        while True:
+            page = page_of_receipts(
+                small_corpus.name, small_corpus.tables, small_corpus.ledger, limit=limit, after=after
+            )
+            assert sum(page.states.values()) == len(SMALL_FILES)
+            seen += page.receipts
+            after = page.after
+            if after is None:
+                break
+        assert seen == whole
 
 
 def test_prefix_and_state_narrow_what_is_read(small_corpus: Corpus) -> None:

@@ -22,7 +22,7 @@ from headwater.driver import change_batches
 from headwater.errors import SourceError
 from headwater.hashing import digest
 from headwater.receipts.paths import SUMMARY, receipt_path
-from headwater.receipts.reading import receipt_frame, receipt_of
+from headwater.receipts.reading import receipt_of, receipt_rows
 from headwater.receipts.standing import Standing, release_standing
 from headwater.receipts.states import END_STATES
 from headwater.source import open_store
@@ -76,7 +76,7 @@ class FileCounts:
 def write_files(corpus: str, tables: Tables, ledger: Ledger, source: SourcePolicy, progress: Progress) -> FileCounts:
     """Bring the files beside the bucket up to date with the receipts. Nothing is raised when the bucket refuses."""
     standing = release_standing(corpus, tables, ledger)
-    frame = receipt_frame(tables, standing).filter(pl.col("state") != "pending").collect()
+    frame = receipt_rows(tables, standing).filter(pl.col("state") != "pending")
     wanted = frame.with_columns(_about_others(frame)).with_columns(_fingerprint(source.uri, standing).alias("file"))
     table = tables.receipt_files
     kept = table.exists() and table.same_schema()

@@ -137,19 +137,21 @@ def _page(
     readers: Collection[str] | None,
 ) -> ReceiptPage:
     standing = release_standing(corpus, tables, ledger)
-    frame = receipt_frame(tables, standing, readers)
+    lake = _lake(tables, readers)
+    objects = lake.objects
     if key is not None:
-        frame = frame.filter(pl.col("key") == key)
+        objects = objects.filter(pl.col("key") == key)
     elif prefix:
-        frame = frame.filter(pl.col("key").str.starts_with(prefix))
-    seen = frame.collect()
+        objects = objects.filter(pl.col("key").str.starts_with(prefix))
+    seen = _stated(objects, lake.recorded).select("doc_id", "key", "state").collect()
     counts = dict(seen.group_by("state").len().iter_rows())
     if state is not None:
         seen = seen.filter(pl.col("state") == state)
     if after is not None:
         seen = seen.filter(pl.col("key") > after)
-    shown = seen.sort("key") if limit is None else seen.bottom_k(limit, by="key").sort("key")
-    receipts = [receipt_of(row, standing) for row in shown.iter_rows(named=True)]
+    shown = seen if limit is None else seen.bottom_k(limit, by="key")
+    rows = _receipt_rows(lake, standing, shown["doc_id"]).sort("key")
+    receipts = [receipt_of(row, standing) for row in rows.iter_rows(named=True)]
     return ReceiptPage(
         receipts=receipts,
         states={name: counts.get(name, 0) for name in RECEIPT_STATES if name in END_STATES or name in counts},
@@ -162,8 +164,8 @@ def count_states(tables: Tables) -> dict[str, int]:
     """Return how many listed objects are in each state; the end states always, ``pending`` if there are any."""
 
     def look() -> dict[str, int]:
-        states = _current(_objects(tables, None), tables).select("state")
-        return dict(states.group_by("state").len().collect().iter_rows())
+        lake = _lake(tables, None)
+        return dict(_stated(lake.objects, lake.recorded).group_by("state").len().collect().iter_rows())
 
     counts = _settled(look)
     return {name: counts.get(name, 0) for name in RECEIPT_STATES if name in END_STATES or name in counts}
@@ -171,41 +173,16 @@ def count_states(tables: Tables) -> dict[str, int]:
 
 def keys_in_state(tables: Tables, state: ReceiptState) -> pl.Series:
     """Return the keys of the listed objects in ``state``."""
-    frame = _current(_objects(tables, None), tables).filter(pl.col("state") == state)
-    return frame.select("key").collect()["key"]
+    lake = _lake(tables, None)
+    return _stated(lake.objects, lake.recorded).filter(pl.col("state") == state).select("key").collect()["key"]
 
 
-def receipt_frame(tables: Tables, standing: Standing, readers: Collection[str] | None = None) -> pl.LazyFrame:
-    """Return one row per listed object that ``readers`` may see, with all that :func:`receipt_of` needs.
+def receipt_rows(tables: Tables, standing: Standing) -> pl.DataFrame:
+    """Return one row per listed object, in no order, with all that :func:`receipt_of` needs.
 
     ``held`` says whether live holds this revision, ``older`` whether it holds another revision of the document.
     """
-    objects = _objects(tables, readers)
-    frame = _current(objects, tables)
-    if standing.held is None:
-        indexed = (pl.col("recorded_state") == "indexed").fill_null(False)
-        same = (pl.col("recorded_revision") == pl.col("revision")).fill_null(False)
-        frame = frame.with_columns((indexed & same).alias("held"), (indexed & ~same).alias("older"))
-    else:
-        same = (pl.col("held_revision") == pl.col("revision")).fill_null(False)
-        there = pl.col("held_revision").is_not_null()
-        frame = frame.join(standing.held, on="doc_id", how="left").with_columns(
-            same.alias("held"), (there & ~same).alias("older")
-        )
-    survivors = objects.select(pl.col("doc_id").alias("survivor"), pl.col("key").alias("survivor_key"))
-    mails = objects.select(pl.col("doc_id").alias("parent"), pl.col("key").alias("parent_key"))
-    attached = objects.group_by(pl.col("parent").alias("doc_id")).agg(pl.col("key").sort().alias("attachments"))
-    copies = (
-        frame.filter(pl.col("state") == "duplicate")
-        .group_by(pl.col("survivor").alias("doc_id"))
-        .agg(pl.col("key").sort().head(MAX_DUPLICATES).alias("duplicates"))
-    )
-    return (
-        frame.join(survivors, on="survivor", how="left")
-        .join(mails, on="parent", how="left")
-        .join(attached, on="doc_id", how="left")
-        .join(copies, on="doc_id", how="left")
-    )
+    return _receipt_rows(_lake(tables, None), standing, None)
 
 
 def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
@@ -245,6 +222,24 @@ def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Lake:
+    """What receipts are read from, each table as it was when this was made: two looks see the same rows.
+
+    ``objects`` are those that the readers may see, ``recorded`` what the last finished reindex recorded of each,
+    ``notes`` what its parser noted and ``flags`` what gave an instruction to a model away, where there was any.
+    """
+
+    objects: pl.LazyFrame
+    recorded: pl.LazyFrame
+    notes: pl.LazyFrame
+    flags: pl.LazyFrame
+
+
+def _lake(tables: Tables, readers: Collection[str] | None) -> _Lake:
+    return _Lake(_objects(tables, readers), _recorded(tables), _parsers_notes(tables), _flagged(tables))
+
+
 def _objects(tables: Tables, readers: Collection[str] | None) -> pl.LazyFrame:
     scanned = tables.source_objects.scan()
     # A lake that an earlier version of Headwater wrote lacks these columns until its next reindex.
@@ -266,43 +261,88 @@ def _objects(tables: Tables, readers: Collection[str] | None) -> pl.LazyFrame:
     )
 
 
-def _current(objects: pl.LazyFrame, tables: Tables) -> pl.LazyFrame:
-    """Add what was recorded of each object, or that it is pending."""
-    recorded = _recorded(tables).select(
+def _receipt_rows(lake: _Lake, standing: Standing, ids: pl.Series | None) -> pl.DataFrame:
+    """Return the rows of the objects with these ids, or of all; of all others no more than the columns asked for."""
+
+    def those(frame: pl.LazyFrame, name: str = "doc_id", ids: pl.Series | None = ids) -> pl.LazyFrame:
+        return frame if ids is None else frame.filter(pl.col(name).is_in(ids.implode()))
+
+    frame = _current(those(lake.objects), those(lake.recorded), those(lake.notes), those(lake.flags))
+    if standing.held is None:
+        indexed = (pl.col("recorded_state") == "indexed").fill_null(False)
+        same = (pl.col("recorded_revision") == pl.col("revision")).fill_null(False)
+        frame = frame.with_columns((indexed & same).alias("held"), (indexed & ~same).alias("older"))
+    else:
+        same = (pl.col("held_revision") == pl.col("revision")).fill_null(False)
+        there = pl.col("held_revision").is_not_null()
+        frame = frame.join(those(standing.held), on="doc_id", how="left").with_columns(
+            same.alias("held"), (there & ~same).alias("older")
+        )
+    rows = frame.collect()
+    near = None if ids is None else pl.concat([rows["survivor"], rows["parent"]]).drop_nulls().unique()
+    keys = those(lake.objects, ids=near).select("doc_id", "key").collect()
+    attached = (
+        those(lake.objects, "parent")
+        .group_by(pl.col("parent").alias("doc_id"))
+        .agg(pl.col("key").sort().alias("attachments"))
+    )
+    copied = those(lake.recorded, "survivor").filter(pl.col("state") == "duplicate")
+    copies = None if ids is None else copied.select("doc_id").collect()["doc_id"]
+    copies_of = (
+        _stated(those(lake.objects, ids=copies), copied)
+        .filter(pl.col("state") == "duplicate")
+        .group_by(pl.col("survivor").alias("doc_id"))
+        .agg(pl.col("key").sort().head(MAX_DUPLICATES).alias("duplicates"))
+    )
+    return (
+        rows.join(keys.rename({"doc_id": "survivor", "key": "survivor_key"}), on="survivor", how="left")
+        .join(keys.rename({"doc_id": "parent", "key": "parent_key"}), on="parent", how="left")
+        .join(attached.collect(), on="doc_id", how="left")
+        .join(copies_of.collect(), on="doc_id", how="left")
+    )
+
+
+_IS_CURRENT = (pl.col("source_fingerprint") == pl.col("now")).fill_null(False)
+
+
+def _stated(objects: pl.LazyFrame, recorded: pl.LazyFrame) -> pl.LazyFrame:
+    """Add each object's state and, of what was recorded of it as it is now, the survivor."""
+    known = recorded.select("doc_id", "survivor", "source_fingerprint", pl.col("state").alias("recorded_state"))
+    return objects.join(known, on="doc_id", how="left").with_columns(
+        pl.when(_IS_CURRENT).then("recorded_state").otherwise(pl.lit("pending")).alias("state"),
+        pl.when(_IS_CURRENT).then("survivor").alias("survivor"),
+    )
+
+
+def _current(objects: pl.LazyFrame, recorded: pl.LazyFrame, notes: pl.LazyFrame, flags: pl.LazyFrame) -> pl.LazyFrame:
+    """Add all that was recorded of each object, or that it is pending."""
+    known = recorded.select(
         "doc_id",
         "since",
-        "survivor",
         "similarity",
         "chunks",
         "error",
         "reason",
         pl.col("fingerprint").alias("recorded"),
-        pl.col("state").alias("recorded_state"),
         pl.col("revision").alias("recorded_revision"),
-        "source_fingerprint",
     )
-    current = (pl.col("source_fingerprint") == pl.col("now")).fill_null(False)
     asked = pl.col("requeued").is_not_null() & (pl.col("recorded_revision") == pl.col("revision"))
     waiting = pl.when(asked).then(pl.lit("requeued")).otherwise(pl.lit("not_processed"))
-    flags = _flagged(tables)
     # Of a document that is searchable all the same; of any other the reason says enough.
     flag = pl.when((pl.col("recorded_state") == "indexed") & pl.col("instructions").is_not_null()).then(pl.lit(_FLAG))
     return (
-        objects.join(recorded, on="doc_id", how="left")
+        _stated(objects, recorded)
+        .join(known, on="doc_id", how="left")
         .join(flags, on="doc_id", how="left")
-        .join(_parsers_notes(tables), on="doc_id", how="left")
+        .join(notes, on="doc_id", how="left")
         .with_columns(
-            pl.when(current & (pl.col("parsed").is_not_null() | flag.is_not_null()))
+            pl.when(_IS_CURRENT & (pl.col("parsed").is_not_null() | flag.is_not_null()))
             .then(pl.concat_str(["note", "parsed", flag], separator="; ", ignore_nulls=True))
             .otherwise("note")
             .alias("note"),
-            pl.when(current).then("recorded_state").otherwise(pl.lit("pending")).alias("state"),
-            pl.when(current).then("reason").otherwise(waiting).alias("reason"),
-            pl.when(current).then("chunks").otherwise(0).alias("chunks"),
-            *(
-                pl.when(current).then(name).alias(name)
-                for name in ("error", "since", "survivor", "similarity", "recorded")
-            ),
+            pl.when(_IS_CURRENT).then("reason").otherwise(waiting).alias("reason"),
+            pl.when(_IS_CURRENT).then("chunks").otherwise(0).alias("chunks"),
+            *(pl.when(_IS_CURRENT).then(name).alias(name) for name in ("error", "since", "similarity", "recorded")),
         )
     )
 
