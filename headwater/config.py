@@ -20,6 +20,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from headwater.errors import ConfigError
 from headwater.policies import CorpusPolicy
+from headwater.text_files import read_text
 
 COMPONENT_TYPE = "assets.corpus.Corpus"
 _TEMPLATE = re.compile(
@@ -33,10 +34,7 @@ def load_corpus_file(path: Path) -> CorpusPolicy:
     Raises ConfigError naming file, line and field for YAML that doesn't parse, an unknown or wrong field, or an
     environment variable that is not set.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}).") from error
+    text = read_text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)

@@ -73,7 +73,7 @@ class Shelf:
             try:
                 policy = load_corpus_file(self._project.corpus_file(name))
                 corpus = self._opened[name] = Corpus(name, policy, self._project)
-            except HeadwaterError as error:
+            except (HeadwaterError, OSError, ValueError) as error:
                 LOG.error("corpus can't be opened", extra={"fields": {"corpus": name, "error": type(error).__name__}})
                 raise NotSearchable(
                     "The corpus can't be opened; run headwater doctor where the service runs."

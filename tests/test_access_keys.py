@@ -38,6 +38,13 @@ def sent(ledger: Ledger, text: str) -> ApiKey | None:
     return None if parts is None else ledger.api_key_of(*parts)
 
 
+@pytest.mark.parametrize("group", ["b\udcfcro", "a\0b"])
+def test_a_group_that_is_no_text_is_refused(ledger: Ledger, group: str) -> None:
+    with pytest.raises(ConfigError, match="UTF-8"):
+        make(ledger, groups=[group])
+    assert ledger.api_keys() == []
+
+
 def test_a_key_is_known_by_its_secret_and_by_nothing_else(ledger: Ledger) -> None:
     key, text = make(ledger, groups=["staff", "crew", "staff"], corpora=["works"])
     other, _ = make(ledger, "other")

@@ -269,6 +269,15 @@ def test_search_limits_filters_and_modes(indexed: Project) -> None:
     assert "nosuch" in fail("search", SMALL, "leave", "--filter", "nosuch=x")
 
 
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_arguments_that_are_no_text_are_refused(indexed: Project, command: str) -> None:
+    broken = os.fsdecode(b"caf\xe9")
+    assert "must not be blank" in fail(command, SMALL, " ")
+    assert "must not be blank" in fail(command, SMALL, os.fsdecode(b"\xff"))
+    assert succeed(command, SMALL, f"paid leave {broken}")
+    assert "not UTF-8" in fail(command, SMALL, "leave", "--group", broken, code=2)
+
+
 def test_filters_are_read_field_by_field() -> None:
     assert parse_filters(["key=a=b", "page=3", "key=c"]) == {"key": ["a=b", "c"], "page": 3}
     ranges = ["date>=2024-05", "date<2025", "page>3", "meta.version<=2.5"]
@@ -283,6 +292,7 @@ def test_filters_are_read_field_by_field() -> None:
         "meta.draft": ["true", True],
         "meta.team": "hydrology",
     }
+    assert parse_filters(["meta.team=inf", "meta.code=nan"]) == {"meta.team": "inf", "meta.code": "nan"}
     for wrong in ("key", "=x", "date>=", "date=2024 date<2025"):
         with pytest.raises(ConfigError, match="--filter"):
             parse_filters(wrong.split())

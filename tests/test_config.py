@@ -160,6 +160,14 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
         load_corpus_file(tmp_path / "defs.yaml")
 
 
+def test_a_file_that_is_not_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "  source: {uri: ./d}\n")
+    path.write_bytes(path.read_bytes() + "  # Größe\n".encode("latin-1"))
+    line = len(path.read_bytes().splitlines())
+    with pytest.raises(ConfigError, match=rf"{path}:{line}: the file is not UTF-8 text; save it as UTF-8"):
+        load_corpus_file(path)
+
+
 # --- environment and paths ------------------------------------------------------------------------------------
 
 

@@ -208,6 +208,8 @@ def test_json_becomes_named_values_with_numbers_as_written() -> None:
     ]
     lines = parse_in_process(b'{"part": "Seal"}\n\n{"part": "Valve"}\n', "parts.ndjson")
     assert [element.text for element in lines.elements] == ["part: Seal", "part: Valve"]
+    apart = '{"part": "Seal\u2028large"}\r\n{"part": "Valve\x85"}\n'.encode()  # no ends of lines for JSON
+    assert len(parse_in_process(apart, "parts.ndjson").elements) == 2
 
 
 def test_broken_json_names_the_line_and_not_the_text() -> None:

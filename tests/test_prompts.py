@@ -411,7 +411,7 @@ def test_a_file_that_can_not_be_used_is_named_with_its_line(ledger: Ledger, fold
     with pytest.raises(ConfigError, match=r"answer\.md:2: .*mood"):
         PromptRegistry(ledger, folder).choose("answer", key="x")
     (folder / "answer.md").write_bytes(b"\xff\xfe{{max_sentences}}")
-    with pytest.raises(ConfigError, match=r"answer\.md: is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"answer\.md:1: .* is not UTF-8"):
         PromptRegistry(ledger, folder).choose("answer", key="x")
 
 

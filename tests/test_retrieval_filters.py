@@ -67,6 +67,11 @@ def found(searcher: Searcher, filters: Any, readers: frozenset[str] | None = Non
     return {numbers[hit.chunk_id] for hit in searcher.search(request)}
 
 
+@pytest.mark.parametrize("written", ["007", "1.10", "1e3", "TRUE", "inf"])
+def test_a_prefix_is_a_text_as_it_is_written(written: str) -> None:
+    assert parse(f"meta.code ^= {written}") == parse(f'meta.code ^= "{written}"') == {"meta.code": {"prefix": written}}
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

@@ -425,6 +425,24 @@ def test_a_project_is_served_by_its_name(live_corpus: Corpus) -> None:
         assert client.post("/v1/retrieve", json=body).json()["passages"]
 
 
+def test_a_corpus_file_that_can_not_be_read_costs_no_other_corpus(live_corpus: Corpus) -> None:
+    broken = live_corpus.project.root / "assets" / "broken" / "defs.yaml"
+    broken.parent.mkdir()
+    broken.write_bytes("type: assets.corpus.Corpus # Größe\n".encode("latin-1"))
+    try:
+        app = create_app(live_corpus.project)
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            listed = {corpus["name"] for corpus in client.get("/v1/corpora").json()["corpora"]}
+            assert "works" in listed
+            assert client.get("/v1/models").status_code == 200
+            check_problem(client.get("/v1/answers/nothing"), 404)
+            body = {"corpus": "broken", "query": "notice", "k": 1}
+            check_problem(client.post("/v1/retrieve", json=body), 503)
+    finally:
+        broken.unlink()
+        broken.parent.rmdir()
+
+
 # --- readiness ------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from headwater.errors import ConfigError
 from headwater.stages.evaluation import GoldenQuestion, read_golden
+from headwater.text_files import json_lines, read_text
 
 PROVENANCE = "provenance"
 _WORD = re.compile(r"\w+")
@@ -64,19 +65,19 @@ def append_line(path: Path, line: str) -> None:
 def forget_promoted(path: Path, keys: Collection[str]) -> int:
     """Take the quotes of erased documents out of promoted questions, and questions that have no other; return how many.
 
-    Lines that people wrote themselves are left to them. Raises ConfigError where the file can't be written.
+    Lines that people wrote themselves are left to them. Raises ConfigError where the file can't be read or written.
     """
     if not path.is_file():
         return 0
     kept, forgotten = [], 0
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for _, line in json_lines(read_text(path, "the golden set")):
         row = _promoted(line)
         if row is not None and any(item.get("key") in keys for item in row["answers"]):
             forgotten += 1
             row["answers"] = [item for item in row["answers"] if item.get("key") not in keys]
             line = _dumped(row) if row["answers"] else ""
-        if line.strip():
-            kept.append(line)
+        if line:
+            kept.append(line.removesuffix("\r"))
     if forgotten:
         draft = path.with_name(f".{path.name}.draft")
         try:

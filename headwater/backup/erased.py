@@ -34,7 +34,7 @@ class Erased:
 def known_erasures(file: Path) -> list[ErasureRecord]:
     """Return the erasures of a JSON Lines file. Raises BackupError, with the line, for what is none."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BackupError(f"The list of erasures {file} can't be read ({type(error).__name__}).") from error
     found = []

@@ -26,7 +26,7 @@ def answers(
         bool,
         typer.Option("--missing", help="Questions without a good passage, those about the same together."),
     ] = False,
-    days: Annotated[int | None, typer.Option("--days", min=1, help="Only the last N days.")] = None,
+    days: Annotated[int | None, typer.Option("--days", min=1, max=36_500, help="Only the last N days.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from headwater.cli.answer_text import place_of, print_events
 from headwater.cli.options import AsJson, CorpusName, Groups
 from headwater.cli.output import busy, print_json, say
 from headwater.errors import ConfigError
+from headwater.injection.question import clean_question
 from headwater.metadata import DATES, META
 from headwater.types import Principal
 
@@ -36,6 +38,7 @@ def ask(
     """
     from headwater.corpus import open_corpus
 
+    question = _question(question)
     chosen = parse_filters(filters or [])
     with ExitStack() as waiting:
         waiting.enter_context(busy("Looking for an answer"))
@@ -90,6 +93,7 @@ def search(
     from headwater.corpus import open_corpus
     from headwater.retrieval.grammar import parse
 
+    query = _question(query)
     chosen = parse_filters(filters or [])
     if expression := parse(where or ""):
         chosen = {"and": [chosen, expression]} if chosen else expression
@@ -154,9 +158,17 @@ def _values(field: str, value: str) -> list[Any]:
 
 def _number(value: str) -> float | str:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return value
+    return number if math.isfinite(number) else value
+
+
+def _question(text: str) -> str:
+    try:
+        return clean_question(text)
+    except ValueError as error:
+        raise ConfigError(f"The question {error}.") from None
 
 
 def _principal(groups: list[str] | None) -> Principal:

@@ -17,6 +17,7 @@ import numpy as np
 
 from headwater.dedup.shingles import ShingleSets, shingle_sets
 from headwater.errors import ConfigError
+from headwater.text_files import json_lines, read_text
 
 _WORDS = re.compile(r"\w+")
 _LEAST_WORDS = 5
@@ -28,14 +29,8 @@ def read_questions(path: Path) -> list[tuple[int, str]]:
 
     ConfigError names file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"{path}: the questions to exclude can't be read ({error.strerror}).") from error
     questions = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(read_text(path, "the list of questions to exclude")):
         try:
             row = json.loads(line)
             questions.append((number, str(row["question"] if "question" in row else row["text"])))

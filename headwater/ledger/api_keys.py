@@ -14,6 +14,7 @@ from headwater.errors import ConfigError, NotFoundError
 from headwater.ledger.base import LedgerPart
 from headwater.ledger.engine import write
 from headwater.ledger.schema import api_keys
+from headwater.text_files import encodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,13 @@ class ApiKeys(LedgerPart):
     ) -> tuple[ApiKey, str]:
         """Return a new key and its text, which can't be had again.
 
-        Raises ConfigError for a blank name, or one that a key which still works has.
+        Raises ConfigError for a blank name, or one that a key which still works has, and for a group
+        that is no text.
         """
         if not name.strip() or not name.isprintable() or len(name) > 200:
             raise ConfigError("A key needs a name: 1 to 200 printable characters, such as the application's.")
+        if unreadable := [group for group in groups if not encodes(group)]:
+            raise ConfigError(f"The group {unreadable[0]!r} is not UTF-8 text.")
         key_id, secret, moment = new_key_id(), new_secret(), datetime.now(UTC)
         with write(self._engine) as connection:
             if any(key.works(moment) for key in _select(connection, api_keys.c.name == name)):

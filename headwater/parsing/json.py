@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,8 @@ def ndjson_blocks(text: str) -> tuple[list[Block], dict[str, Any]]:
         CorruptDocument: a line is no valid JSON (names the line).
     """
     blocks: list[Block] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # At no other line separator of Unicode: a string may hold them as they are.
+    for number, line in enumerate(re.split(r"\r\n|[\n\r]", text), start=1):
         if line.strip():
             blocks.extend(block for block in _records(_load(line, number), ()) if block.text)
     return blocks, {}

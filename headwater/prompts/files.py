@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.errors import ConfigError
 from headwater.project import Project
 from headwater.prompts.purposes import check_text, normal
+from headwater.text_files import read_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,11 +44,6 @@ def read_prompt_file(path: Path, name: str, shown: str | None = None) -> PromptF
 
     ``shown`` stands for the folder in :attr:`PromptFile.source`.
     """
-    try:
-        text = normal(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text.") from error
+    text = normal(read_text(path))
     check_text(name, text, str(path))
     return PromptFile(name, text, f"{shown}/{path.name}" if shown else path.name)

@@ -161,13 +161,14 @@ class _Parser:
         if sign.kind != "sign" or sign.value not in ("=", "!=", "^=", *_RANGES):
             raise self._expected("one of = != < <= > >= ^= in")
         self._next += 1
+        written = self._token
         value = self._value(field)
         if sign.value == "=":
             return {field: value}
         if sign.value == "!=":
             return {"not": {field: value}}
         if sign.value == "^=":
-            return {field: {"prefix": str(value)}}
+            return {field: {"prefix": written.value}}
         return {field: {_RANGES[sign.value]: value}}
 
     def _list(self, field: str) -> list[Any]:

@@ -24,6 +24,7 @@ from headwater.hashing import digest, digest_bytes
 from headwater.lake import Table
 from headwater.policies import GatePolicy
 from headwater.sentences import split_sentences
+from headwater.text_files import json_lines, read_text
 from headwater.types import Passage
 
 if TYPE_CHECKING:
@@ -71,13 +72,7 @@ def read_golden(path: Path) -> list[GoldenQuestion]:
     Each line: ``{"id", "question", "answers": [{"key", "quote"}]}``. ConfigError names file and line.
     """
     questions = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"{path}: the golden set can't be read ({error.strerror}).") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(read_text(path, "the golden set")):
         try:
             row = json.loads(line)
             answers = tuple((str(item["key"]), str(item["quote"])) for item in row["answers"])

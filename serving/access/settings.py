@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from headwater.api_keys import READING, KeyLimits, Scope
 from headwater.errors import ConfigError
 from headwater.project import Project
+from headwater.text_files import read_text
 
 TOKEN_VARIABLE = "HEADWATER_API_TOKEN"
 
@@ -143,12 +144,11 @@ def api_token() -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read ({type(error).__name__}).") from error
+    text = read_text(path)
+    try:
+        document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

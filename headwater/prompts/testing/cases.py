@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 from headwater.errors import ConfigError
 from headwater.policies import Policy
 from headwater.prompts.purposes import check_name
+from headwater.text_files import read_text
 from headwater.types import DropReason, Passage, Turn
 
 Way: TypeAlias = Literal["quoted", "scripted", "rule", "model"]
@@ -172,10 +173,9 @@ def read_cases(folder: Path) -> list[tuple[str, Case]]:
 
 
 def _contents(path: Path) -> Sequence[Any]:
+    text = read_text(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read as UTF-8 text.") from error
+        document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
