@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headwater.embedding.model import locate_model
 from headwater.privacy.names import find_names, fingerprint
 from headwater.privacy.names.candidates import may_hold_name
-from headwater.privacy.names.decode import LABELS, best_labels, runs
+from headwater.privacy.names.decode import LABELS, Floats, agree, best_labels, runs
 from headwater.privacy.names.weights import WEIGHTS
 from headwater.privacy.names.words import read_words
 from training.names.augment import augment, mentions
@@ -90,6 +90,37 @@ def test_a_sentence_that_comes_again_has_the_same_names_at_its_own_offsets() -> 
     spans = find_names([text])[0]
     half = len(spans) // 2
     assert [span.start + shift for span in spans[:half]] == [span.start for span in spans[half:]]
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "alone"),
+    [
+        ("She met Peter Stone in Oslo.", "Stone opens at nine."),
+        ("The plan is by Hannah Marsh and Tom Rivers.", "Marsh closes on Friday."),
+    ],
+)
+def test_what_a_name_is_another_sentence_of_the_text_may_say(elsewhere: str, alone: str) -> None:
+    name = alone.split()[0]
+    assert (name, "PERSON") not in named(alone)
+    assert named(f"{elsewhere} {alone}").count((name, "PERSON")) == 1
+    assert named(f"{alone}\n\n{elsewhere}").count((name, "PERSON")) == 1
+
+
+def test_mentions_agree_on_the_kind_and_keep_their_places() -> None:
+    def scores(*likely: int) -> Floats:
+        probabilities = np.full((len(likely), LABELS), 0.01)
+        probabilities[np.arange(len(likely)), likely] = 1 - 0.01 * (LABELS - 1)
+        probabilities[0, :3] = 0.45, 0.01, 0.45  # in doubt whether it is a name
+        return np.log(probabilities).astype(np.float32)
+
+    before = scores(0, 1, 2, 0, 0)
+    after = agree(before, ["Reed", "Anna", "Reed", "reed", "Re"])
+    assert np.allclose(np.exp(after).sum(1), 1, atol=1e-5)
+    assert after[0].argmax() == 2 and np.exp(after[0, 0]) < 0.3
+    assert after[2].argmax() == 2 and np.exp(after[2, 2]) > 0.7
+    assert np.array_equal(after[[1, 3, 4]], before[[1, 3, 4]])
+    assert agree(before, ["a", "b", "C", "DD", "Dd"]) is before
+    assert agree(before[:0], []).shape == (0, LABELS)
 
 
 def test_a_lower_score_finds_more_and_a_higher_one_less() -> None:

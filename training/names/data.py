@@ -38,6 +38,11 @@ class Sentence:
     text: str
     spans: tuple[Span, ...]
 
+    @property
+    def document(self) -> str | None:
+        """The document that the sentence is of; None: one of its own, as sentences of one template are."""
+        return self.group if self.source != "generated" else None
+
 
 def load(folder: Path) -> list[Sentence]:
     """Return all sentences of the four sets below ``folder``."""

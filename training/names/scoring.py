@@ -8,28 +8,49 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from headwater.privacy.names.decode import ENTITIES, best_labels, runs
+from headwater.privacy.names.decode import ENTITIES, LABELS, Floats, agree, best_labels, runs
 from headwater.privacy.names.encoder import NameTagger
 from training.names.data import Sentence, Span
-from training.names.train import Example, batches, scores_of
+from training.names.train import EncodedSentence, Example, batches, scores_of
 
 
 def predict(model: NameTagger, examples: Sequence[Example]) -> list[list[Span]]:
-    """Return the spans that the tagger finds in each example, OTHER included."""
+    """Return the spans that the tagger finds in each example, OTHER included; mentions agree within a document."""
     model.eval()
-    found: list[list[Span]] = [[] for _ in examples]
+    read: list[Floats] = [np.empty((0, LABELS), np.float32)] * len(examples)
     for rows in batches([len(item.hidden) for item in examples], 4096):
         with torch.inference_mode():
             scores, present = scores_of(model, [examples[row] for row in rows])
         for place, row in enumerate(rows):
-            item = examples[row].encoded
-            own = torch.log_softmax(scores[place][present[place]], -1).numpy()
-            labels = best_labels(own, np.array([0, len(own)]))
-            found[row] = [
-                (int(item.starts[first]), int(item.ends[end - 1]), ENTITIES[entity])
-                for first, end, entity in runs(labels)
-            ]
+            read[row] = torch.log_softmax(scores[place][present[place]], -1).numpy()
+    documents: dict[str, list[int]] = {}
+    for row, item in enumerate(examples):
+        documents.setdefault(item.sentence.document or f"row {row}", []).append(row)
+    found: list[list[Span]] = [[] for _ in examples]
+    for rows in documents.values():
+        spans = spans_of([(examples[row].sentence, examples[row].encoded, read[row]) for row in rows])
+        for row, own in zip(rows, spans, strict=True):
+            found[row] = own
     return found
+
+
+def spans_of(sentences: Sequence[tuple[Sentence, EncodedSentence, Floats]]) -> list[list[Span]]:
+    """Return the spans in each sentence of one document, from its text, its words and their scores."""
+    words = (
+        sentence.text[start:end]
+        for sentence, encoded, scores in sentences
+        for start, end in zip(encoded.starts[: len(scores)], encoded.ends[: len(scores)], strict=True)
+    )
+    borders = np.cumsum([0, *(len(scores) for *_, scores in sentences)])
+    together = agree(np.concatenate([scores for *_, scores in sentences]), words)
+    labels = best_labels(together, borders)
+    return [
+        [
+            (int(encoded.starts[first]), int(encoded.ends[end - 1]), ENTITIES[entity])
+            for first, end, entity in runs(labels[low:high])
+        ]
+        for (_, encoded, _), low, high in zip(sentences, borders[:-1], borders[1:], strict=True)
+    ]
 
 
 class Score:

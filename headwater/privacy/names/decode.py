@@ -1,6 +1,8 @@
-"""From scores per word to spans: the best sequence of labels that is well formed (Viterbi 1967)."""
+"""From scores per word to spans: mentions of a text agree, then the best well-formed sequence of labels (Viterbi 1967)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,9 @@ ENTITIES = ("PERSON", "LOCATION", "ORGANIZATION", "OTHER", "ADDRESS")
 REPORTED = {"PERSON": "PERSON", "LOCATION": "LOCATION", "ORGANIZATION": "ORGANIZATION", "ADDRESS": "STREET_ADDRESS"}
 """What is reported, by Presidio's names."""
 LABELS = 1 + 2 * len(ENTITIES)  # 0 outside, then begin (odd) and inside (even) of each entity
+
+OTHERS_SHARE = 0.5
+"""How much a text's mentions of a word count beside the sentence at hand; .3 to 1 were alike in cross-validation."""
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -26,6 +31,33 @@ def _forbidden() -> Floats:
 _TRANSITIONS = _forbidden()
 _INSIDE = np.arange(LABELS) % 2 == 0
 _INSIDE[0] = False
+
+
+_KINDS = (np.arange(LABELS) + 1) // 2
+
+
+def agree(scores: Floats, words: Iterable[str]) -> Floats:
+    """Return the scores of the words of one text after its mentions of the same capitalised word agreed on the kind.
+
+    ``scores`` are logarithms of probabilities, shape (words, LABELS), and so is what is returned. "Reed" alone says little;
+    "Dr Anna Reed" elsewhere in the text says who that is. The scores of each kind move towards the mean over all
+    mentions by :data:`OTHERS_SHARE`; whether a word begins a name is left to its sentence.
+    """
+    numbers: dict[str, int] = {}
+    voting = (numbers.setdefault(w, len(numbers)) if w[:1].isupper() and len(w) > 1 else -1 for w in words)
+    form = np.fromiter(voting, np.int64)
+    counts = np.bincount(form[form >= 0], minlength=1)
+    rows = np.flatnonzero((form >= 0) & (counts[form] > 1))
+    if not len(rows):
+        return scores
+    own = scores[rows].astype(np.float64)
+    kinds = np.stack([own[:, 0], *(np.logaddexp(own[:, i], own[:, i + 1]) for i in range(1, LABELS, 2))], 1)
+    form = form[rows]
+    mean = np.stack([np.bincount(form, column, len(counts)) for column in kinds.T], 1)[form] / counts[form, None]
+    own += (OTHERS_SHARE * (mean - kinds))[:, _KINDS]
+    result = scores.copy()
+    result[rows] = own - np.logaddexp.reduce(own, 1)[:, None]
+    return result
 
 
 def best_labels(scores: Floats, borders: Ints) -> Ints:
