@@ -22,6 +22,7 @@ from headwater.api_keys import SCOPES, KeyLimits, Scope
 from headwater.cli import app as cli
 from headwater.corpus import Corpus, open_corpus
 from headwater.errors import ConfigError
+from headwater.hashing import document_id
 from headwater.ledger import Ledger
 from headwater.pipeline import STAGES, Pipeline
 from headwater.project import CORPUS_FILE, Project
@@ -410,6 +411,21 @@ def test_groups_of_a_query_string_are_checked_alike(client: TestClient, ledger: 
     for path in (f"/v1/receipts?corpus={SMALL}", f"/v1/documents?corpus={SMALL}", f"/v1/documents/x?corpus={SMALL}"):
         check_problem(client.get(f"{path}&groups=hr", headers=headers), 403)
         assert "hr/pay.md" not in client.get(path, headers=headers).text
+
+
+def test_an_empty_value_in_a_query_string_is_the_empty_list(client: TestClient, ledger: Ledger) -> None:
+    headers = key(ledger, "receipts", "documents", "questions", groups=["hr"])
+    for path in (f"/v1/receipts?corpus={SMALL}", f"/v1/documents?corpus={SMALL}"):
+        assert "hr/pay.md" in client.get(path, headers=headers).text
+        assert "hr/pay.md" in client.get(f"{path}&groups=hr", headers=headers).text
+        nobody = client.get(f"{path}&groups=", headers=headers)
+        assert nobody.status_code == 200 and "hr/pay.md" not in nobody.text
+    doc_id = document_id(SMALL, "hr/pay.md")
+    assert client.get(f"/v1/documents/{doc_id}?corpus={SMALL}", headers=headers).status_code == 200
+    check_problem(client.get(f"/v1/documents/{doc_id}?corpus={SMALL}&groups=", headers=headers), 404)
+    assert client.get(f"/v1/unanswered-questions?corpus={SMALL}&groups=", headers=headers).status_code == 200
+    for wrong in ("groups=%20", "groups=&groups=hr", "groups=&groups="):
+        check_problem(client.get(f"/v1/receipts?corpus={SMALL}&{wrong}", headers=headers), 422)
 
 
 def test_a_key_that_vouches_names_any_groups(client: TestClient, ledger: Ledger) -> None:

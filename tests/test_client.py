@@ -112,6 +112,24 @@ def test_lists_are_read_to_their_end(client: Client, live_corpus: Corpus, monkey
     assert [(corpus.name, corpus.live) for corpus in client.corpora()] == [("works", live_corpus.live())]
 
 
+def test_no_groups_at_all_read_what_everyone_may(live_corpus: Corpus) -> None:
+    scopes = ("search", "documents", "receipts", "questions")
+    _, key = live_corpus.ledger.create_api_key("narrowing", scopes=scopes, groups=["hr"], who="test")
+    access = Access(ledger=live_corpus.ledger)
+    with served({"works": live_corpus}, access=access) as url, Client(url, key) as client:
+        (pay,) = (document for document in client.documents("works") if document.key == "hr/pay.md")
+        assert "hr/pay.md" in {receipt.key for receipt in client.receipts("works")}
+        for nobody in ([], ()):
+            found = client.retrieve("works", "pay band of field engineers", 50, groups=nobody)
+            assert "hr/pay.md" not in {passage.key for passage in found.passages}
+            assert "hr/pay.md" not in {document.key for document in client.documents("works", groups=nobody)}
+            assert "hr/pay.md" not in {receipt.key for receipt in client.receipts("works", groups=nobody)}
+            assert "hr/pay.md" not in {one.nearest for one in client.unanswered_questions("works", groups=nobody)}
+            with pytest.raises(ApiError) as refused:
+                client.document("works", pay.doc_id, groups=nobody)
+            assert refused.value.status == 404
+
+
 def test_feedback_is_given_on_an_answer(client: Client, live_corpus: Corpus) -> None:
     given = client.answer("works", QUESTION)
     name = client.feedback(given.id, "wrong_citation", sentence=0, citation=0, text="That is another notice.")

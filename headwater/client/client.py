@@ -36,8 +36,8 @@ class Client:
 
     ``token`` is an API key or token. ``timeout`` is in seconds, for a response or between two events of a stream.
     Requests that fail because the service is busy or away are sent again, ``retries`` times at most, which has no second
-    effect: answers and feedback carry an Idempotency-Key. ``groups`` of the methods are those of the end user; to name
-    others than the key's own takes the scope ``vouch``.
+    effect: answers and feedback carry an Idempotency-Key. ``groups`` of the methods are those of the end user (none: the
+    key's own; empty: what everyone may read); to name others than the key's own takes the scope ``vouch``.
 
     Methods raise ApiError for what the service refuses, ConnectionFailed when it can't be reached.
     """
@@ -182,7 +182,7 @@ class Client:
         groups: Sequence[str] | None = None,
     ) -> DocumentPart:
         """Return a document's text from ``start`` to ``end``; at most 100,000 characters, ``.end`` says how far."""
-        query = _given(corpus=corpus, start=start, end=end, release=release, groups=groups)
+        query = _query(corpus=corpus, start=start, end=end, release=release, groups=groups)
         return decode(
             DocumentPart, self._connection.send("GET", f"/v1/documents/{quote(doc_id, safe='')}", params=query)
         )
@@ -191,7 +191,7 @@ class Client:
         self, corpus: str, *, prefix: str | None = None, groups: Sequence[str] | None = None
     ) -> Iterator[DocumentEntry]:
         """Yield the documents of the live release, in order of key."""
-        query = _given(corpus=corpus, prefix=prefix, groups=groups)
+        query = _query(corpus=corpus, prefix=prefix, groups=groups)
         return self._pages("/v1/documents", query, "documents", DocumentEntry)
 
     def receipts(
@@ -204,14 +204,14 @@ class Client:
         groups: Sequence[str] | None = None,
     ) -> Iterator[ReceiptEntry]:
         """Yield what became of the objects of a corpus, in order of key."""
-        query = _given(corpus=corpus, key=key, prefix=prefix, state=state, groups=groups)
+        query = _query(corpus=corpus, key=key, prefix=prefix, state=state, groups=groups)
         return self._pages("/v1/receipts", query, "receipts", ReceiptEntry)
 
     def unanswered_questions(
         self, corpus: str, *, days: int | None = None, groups: Sequence[str] | None = None
     ) -> Iterator[UnansweredQuestion]:
         """Yield what people ask and the documents don't say, most often asked first; takes the scope ``questions``."""
-        query = _given(corpus=corpus, days=days, groups=groups)
+        query = _query(corpus=corpus, days=days, groups=groups)
         return self._pages("/v1/unanswered-questions", query, "questions", UnansweredQuestion)
 
     def releases(self, corpus: str) -> Iterator[ReleaseEntry]:
@@ -239,6 +239,11 @@ def _given(**fields: Any) -> dict[str, Any]:
         for name, value in fields.items()
         if value is not None
     }
+
+
+def _query(**fields: Any) -> dict[str, Any]:
+    """Return the fields that were given as parameters of a query string, where one empty value is an empty list."""
+    return {name: "" if value == [] else value for name, value in _given(**fields).items()}
 
 
 def _question(

@@ -22,7 +22,7 @@ from serving.models.documents import (
     SectionOut,
 )
 from serving.models.feedback import FeedbackListResponse, FeedbackOut, FeedbackRequest, FeedbackResponse
-from serving.models.fields import MAX_NUMBER, CorpusName, Groups, Number, Request, Response, has_no_nul
+from serving.models.fields import MAX_NUMBER, CorpusName, Groups, Number, QueryGroups, Request, Response, has_no_nul
 from serving.models.filters import Filters
 from serving.models.operation import CorpusReadiness, Health, Readiness
 from serving.models.problem import FieldProblem, Problem
@@ -61,6 +61,7 @@ __all__ = [
     "PromptOut",
     "PromptVersionOut",
     "PromptsResponse",
+    "QueryGroups",
     "Readiness",
     "ReleaseOut",
     "ReleasesResponse",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from headwater.injection import clean_question
 
@@ -41,15 +41,25 @@ CorpusName = Annotated[str, Field(min_length=1, max_length=64, description="Name
 Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 Release = Annotated[Number | None, Field(description="A retained release; default: the live one.")]
 Group = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(has_words)]
-Groups = Annotated[
+_GROUPS = (
+    "Groups of the end user. Others than the caller's own take the scope `vouch`. Default: the caller's own; with an "
+    "empty list{}, only documents that everyone may read are found."
+)
+Groups = Annotated[list[Group], Field(max_length=MAX_GROUPS, description=_GROUPS.format(""), examples=[["staff"]])]
+
+
+def _listed(value: Any) -> Any:
+    """Return the values of a parameter of a query string; one empty value is how it says that there are none."""
+    return [] if value == [""] else value
+
+
+QueryGroups = Annotated[
     list[Group],
-    Field(
-        max_length=MAX_GROUPS,
-        description="Groups of the end user. Others than the caller's own take the scope `vouch`. Default: the "
-        "caller's own; with an empty list, only documents that everyone may read are found.",
-        examples=[["staff"]],
-    ),
+    BeforeValidator(_listed),
+    Field(max_length=MAX_GROUPS, description=_GROUPS.format(" (`groups=`)"), examples=[["staff"]]),
 ]
+"""Groups in a query string."""
+
 AnswerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The `id` of an answer.")]
 Key = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(has_no_nul)]
 """A key, or the start of one; S3 allows 1,024 bytes, file systems somewhat more."""

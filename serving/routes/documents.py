@@ -17,9 +17,9 @@ from serving.models import (
     DocumentOut,
     DocumentResponse,
     DocumentsResponse,
-    Groups,
     Number,
     PageOut,
+    QueryGroups,
     SectionOut,
 )
 from serving.models.fields import Key, Offset
@@ -39,7 +39,7 @@ def document_routes(shelf: Shelf) -> APIRouter:
         prefix: Annotated[Key | None, Query(description="Only keys that start so.")] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="At most this many documents.")] = 100,
         after: Annotated[Key | None, Query(description="Only keys behind this one; for the next page.")] = None,
-        groups: Annotated[Groups | None, Query()] = None,
+        groups: Annotated[QueryGroups | None, Query()] = None,
     ) -> DocumentsResponse:
         """The documents of the live release that the end user may read, in order of key."""
         opened = shelf.get(who.corpus(corpus))
@@ -75,7 +75,7 @@ def document_routes(shelf: Shelf) -> APIRouter:
         start: Annotated[Offset, Query()] = 0,
         end: Annotated[Offset | None, Query(description="Default: as much as one response holds.")] = None,
         release: Number | None = None,
-        groups: Annotated[Groups | None, Query()] = None,
+        groups: Annotated[QueryGroups | None, Query()] = None,
     ) -> DocumentResponse:
         """Metadata and cleaned text of a document, or of its characters from ``start`` to ``end``.
 

@@ -15,7 +15,7 @@ from headwater.corpus import Corpus, readers_of_principal
 from headwater.ledger import Pointer
 from serving.access import Caller, caller
 from serving.logs import note
-from serving.models import CorpusName, Groups, Response
+from serving.models import CorpusName, QueryGroups, Response
 from serving.problems import RESPONSES
 from serving.shelf import Shelf
 
@@ -74,7 +74,7 @@ def question_routes(shelf: Shelf) -> APIRouter:
         ] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="At most this many groups.")] = 50,
         after: Place = None,
-        groups: Annotated[Groups | None, Query()] = None,
+        groups: Annotated[QueryGroups | None, Query()] = None,
     ) -> UnansweredQuestionsResponse:
         """Questions that were refused, or answered with little support, those about the same together.
 

@@ -13,7 +13,7 @@ from headwater.errors import NotFoundError
 from headwater.receipts import page_of_receipts
 from serving.access import Caller, caller
 from serving.logs import note
-from serving.models import CorpusName, Groups, Response
+from serving.models import CorpusName, QueryGroups, Response
 from serving.models.fields import Key
 from serving.problems import RESPONSES
 from serving.shelf import Shelf
@@ -68,7 +68,7 @@ def receipt_routes(shelf: Shelf) -> APIRouter:
         state: Annotated[State | None, Query(description="Only objects in this state.")] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="At most this many receipts.")] = 100,
         after: Annotated[Key | None, Query(description="Only keys behind this one; for the next page.")] = None,
-        groups: Annotated[Groups | None, Query()] = None,
+        groups: Annotated[QueryGroups | None, Query()] = None,
     ) -> ReceiptsResponse:
         """What became of the objects of a corpus: searchable, duplicate, rejected or quarantined, why, and what to do.
 
