@@ -24,6 +24,7 @@ from headwater.answering.flow import NOT_SUPPORTED
 from headwater.cli.answer_text import print_events
 from headwater.corpus import Corpus
 from headwater.errors import NotFoundError
+from headwater.hashing import digest
 from headwater.types import Answer, Passage, Principal, Sentence, Turn
 from tests.live_corpus import NOTICE, live_corpus  # noqa: F401
 from tests.llm_server import MODEL, Reply, ScriptedServer, sentences, serving
@@ -418,6 +419,19 @@ def test_closing_the_events_before_anything_was_shown_records_nothing(server: Sc
     assert corpus.ledger.answer(started.id) is None
 
 
+def test_closing_the_events_of_a_fallback_records_what_was_shown(server: ScriptedServer, ask: Ask) -> None:
+    corpus = ask()
+    server.say(Reply("I think it is six weeks."))
+    events = corpus.answer_events(QUESTION)
+    started, ready = next(events), next(events)
+    assert isinstance(started, Started) and isinstance(ready, SentenceReady)
+    events.close()
+    record = corpus.ledger.answer(started.id)
+    assert record is not None and record.parameters["cancelled"] is True
+    assert record.method == METHOD and record.fallback and record.prompt_tokens
+    assert [sentence["digest"] for sentence in record.sentences] == [digest(ready.sentence.text)]
+
+
 def test_a_release_that_does_not_exist_is_an_error_before_anything_is_told(server: ScriptedServer, ask: Ask) -> None:
     with pytest.raises(NotFoundError):
         next(iter(ask().answer_events(QUESTION, release=99)))
@@ -538,6 +552,26 @@ def test_a_quoted_answer_tells_the_same_story(live_corpus: Corpus) -> None:  # n
     assert tuple(one.sentence for one in only(events, SentenceReady)) == finished.answer.sentences != ()
     record = live_corpus.ledger.answer(finished.answer.id)
     assert record is not None and record.sentences
+
+
+def test_closing_the_events_of_a_quoted_or_remembered_answer_records_what_was_shown(
+    live_corpus: Corpus,  # noqa: F811
+) -> None:
+    live_corpus.answer_cache.clear()
+    question = "Who reads out the river gauge at the mill, and how long is the notice period?"
+    for cached in (False, True):
+        events = live_corpus.answer_events(question)
+        started, ready = next(events), next(events)
+        assert isinstance(started, Started) and isinstance(ready, SentenceReady)
+        events.close()
+        record = live_corpus.ledger.answer(started.id)
+        assert record is not None and record.parameters["cancelled"] is True and record.cached is cached
+        assert [sentence["digest"] for sentence in record.sentences] == [digest(ready.sentence.text)]
+        assert record.passages and record.release == started.release
+        whole = live_corpus.answer(question)  # what was left is not remembered, what was read to its end is
+        assert whole.cached is cached
+        kept = live_corpus.ledger.answer(whole.id)
+        assert kept is not None and "cancelled" not in kept.parameters
 
 
 # --- on a terminal ----------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class _Answering:
         if cached is not None:
             self._passages = cached.passages
             yield self._started(cached.answer)
-            yield from map(SentenceReady, cached.answer.sentences)
+            yield from self._told(cached.answer)
             yield self._finished(cached.answer)
             return
         self._stand_alone()
@@ -127,7 +127,7 @@ class _Answering:
         else:
             answer = self._quoted()
             yield self._started(answer)
-            yield from map(SentenceReady, answer.sentences)
+            yield from self._told(answer)
         finished = self._finished(answer)
         if key is not None:
             self._corpus.answer_cache.put(key, finished.answer, self._passages)
@@ -206,7 +206,7 @@ class _Answering:
             self._sentences, self._dropped = [], []
             yield Restarted(reason)
         answer = replace(self._quoted(), fallback=reason)
-        yield from map(SentenceReady, answer.sentences)
+        yield from self._told(answer)
         return answer
 
     # --- sentences are quoted ---------------------------------------------------------------------------------
@@ -269,6 +269,17 @@ class _Answering:
             model=answer.model,
             passages=tuple(self._passages),
         )
+
+    def _told(self, answer: Answer) -> Iterator[AnswerEvent]:
+        """Yield the sentences of an answer that is whole; one that is left after a sentence is recorded so far."""
+        told: list[Sentence] = []
+        try:
+            for sentence in answer.sentences:
+                told.append(sentence)
+                yield SentenceReady(sentence)
+        except GeneratorExit:
+            self._record(replace(answer, sentences=tuple(told)), cancelled=True)
+            raise
 
     def _finished(self, answer: Answer) -> Finished:
         return Finished(self._record(answer))
