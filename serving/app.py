@@ -21,6 +21,7 @@ from headwater.project import Project
 from serving.access import (
     Access,
     Caller,
+    Forbidden,
     Unauthenticated,
     Unavailable,
     caller,
@@ -166,8 +167,10 @@ def create_app(
         return readiness.of(who.corpora)
 
     @app.get("/metrics", include_in_schema=False)
-    def read_metrics(_who: Annotated[Caller, Depends(caller("metrics"))]) -> Response:
-        """What was counted, in Prometheus' text format."""
+    def read_metrics(who: Annotated[Caller, Depends(caller("metrics"))]) -> Response:
+        """What was counted, in Prometheus' text format: of every corpus, so it takes credentials for all of them."""
+        if not who.sees_all:
+            raise Forbidden("Metrics are of every corpus, and these credentials are for some only.", "metrics")
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     @app.get("/", include_in_schema=False)

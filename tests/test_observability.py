@@ -303,6 +303,15 @@ def test_metrics_take_the_scope_where_there_are_keys(serve: Serve, corpus: Corpu
     assert refused.status_code == 403
 
 
+def test_a_key_for_some_corpora_is_told_no_metrics(serve: Serve, corpus: Corpus) -> None:
+    """They name every corpus, and those that a key may not use do not exist for it."""
+    _, narrow = corpus.ledger.create_api_key("narrow", scopes=["metrics"], corpora=[corpus.name], who="test")
+    service = serve(corpus, access=Access(ledger=corpus.ledger))
+    refused = service.client.get("/metrics", headers={"Authorization": f"Bearer {narrow}"})
+    assert refused.status_code == 403 and "every corpus" in refused.json()["detail"]
+    assert "headwater_live_release" not in refused.text
+
+
 def test_requests_over_a_limit_are_counted() -> None:
     metrics = Metrics()
     for status in (200, 429, 429):
