@@ -240,6 +240,39 @@ def test_over_http_every_message_counts_once(live_corpus: Corpus) -> None:
         assert send(url, key, "tools/call", name="nothing").status_code == 429
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": 1, "params": {"name": "answer", "arguments": {}}},
+        {"id": 1, "params": {"name": "answer", "arguments": {"question": " ", "groups": ["hr"]}}},
+        {"id": 1, "params": {"name": "answer", "arguments": "How long?"}},
+        {"id": None, "params": {"name": "answer", "arguments": {"question": QUESTION}}},
+        {"params": {"name": "answer", "arguments": {"question": QUESTION}}},
+    ],
+    ids=["missing", "invalid", "no object", "no id", "notification"],
+)
+def test_over_http_a_call_that_is_wrong_takes_its_scope_and_counts(
+    live_corpus: Corpus, request: pytest.FixtureRequest, message: dict[str, Any]
+) -> None:
+    limits = KeyLimits(per_minute={"search": 1, "answer": 2})
+    name = f"wrong {request.node.callspec.id}"
+    _, key = live_corpus.ledger.create_api_key(name, scopes=["search", "answer"], limits=limits, who="test")
+    _, other = live_corpus.ledger.create_api_key(f"{name} too", scopes=["search"], who="test")
+    body = {"jsonrpc": "2.0", "method": "tools/call"} | message
+
+    def post(url: str, key: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key}", "Accept": "application/json, text/event-stream"}
+        return httpx.post(f"{url}/mcp", json=body, headers=headers, trust_env=False)
+
+    with served({"works": live_corpus}, access=Access(ledger=live_corpus.ledger)) as url:
+        assert [post(url, key).headers["ratelimit-remaining"] for _ in range(2)] == ["1", "0"]
+        over, refused = post(url, key), post(url, other)
+        assert "More than 2 requests a minute for answer" in over.text
+        assert "scope answer" in refused.text
+        # As they had to be counted, they left the other scope's limit alone.
+        assert send(url, key, "tools/call", name="search", arguments={"query": QUESTION}).status_code == 200
+
+
 # --- over standard input and output -----------------------------------------------------------------------------------
 
 

@@ -54,8 +54,8 @@ def mcp_server(call_of: Callable[[Request | None, Tool[Any]], Call]) -> Server[A
         request: Request | None = context.request
 
         try:
-            taken = tool.takes.model_validate(params.arguments or {})
             call = call_of(request, tool)
+            taken = tool.takes.model_validate(params.arguments or {})
 
             def run() -> BaseModel:
                 return tool.run(call, taken)

@@ -26,12 +26,15 @@ from serving.shelf import Shelf, UnknownCorpus
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+COUNTED = "mcp_caller"
+"""Where the caller that a message was counted for lies in a connection's state, or why it was refused."""
+
 
 class McpEndpoint:
     """The server as an ASGI application (streamable HTTP, without sessions, so that any replica answers any request).
 
-    Who calls was found out by the outermost middleware, and what a tool asks of the caller is checked with each call. Every
-    other message takes the scope of a tool, too, and counts against its limits.
+    Who calls was found out by the outermost middleware. Every message takes a scope and counts against its limits, before
+    anything else is looked at: a call of a tool that tool's, any other message one of those that the tools take.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -56,28 +59,39 @@ class McpEndpoint:
             # A GET would open a stream on which nothing is ever sent, and there are no sessions to DELETE.
             raise HTTPException(405, "Messages are sent here with POST.", {"Allow": "POST"})
         message = await receive()
-        if not _calls_tool(message.get("body", b"")):
-            caller_of(scope, _scope_of(scope))
+        wanted, is_call = _asked(message.get("body", b""))
+        state = scope["state"]
+        try:
+            state[COUNTED] = caller_of(scope, wanted.scope if wanted else _scope_of(scope))
+        except HTTPException as refused:
+            if not is_call:
+                raise
+            state[COUNTED] = refused  # which the tool's result tells
         await self._manager.handle_request(scope, _again(message, receive), send)
 
     def _call(self, request: Request | None, tool: Tool[Any]) -> Call:
         if request is None:
             raise RuntimeError("a call over HTTP comes with its request")
-        who = caller_of(request.scope, tool.scope)
+        who: Caller | HTTPException = request.scope["state"][COUNTED]
+        if isinstance(who, HTTPException):
+            raise who
+        who.require(tool.scope)  # whatever else made a call of the message
         return Call(self._shelf, who, named_groups(request), request)
 
 
-def _calls_tool(body: bytes) -> bool:
-    """Say whether a message calls a tool, which then counts the request as its own."""
+def _asked(body: bytes) -> tuple[Tool[Any] | None, bool]:
+    """Return the tool that a message names, if any, and whether it is a call, which a result answers."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(message, dict) and message.get("method") == "tools/call" and _names_tool(message.get("params"))
-
-
-def _names_tool(params: object) -> bool:
-    return isinstance(params, dict) and isinstance(params.get("name"), str) and params["name"] in TOOLS
+        return None, False
+    if not isinstance(message, dict) or message.get("method") != "tools/call":
+        return None, False
+    params = message.get("params")
+    name = params.get("name") if isinstance(params, dict) else None
+    tool = TOOLS.get(name) if isinstance(name, str) else None
+    whole = isinstance(params, dict) and isinstance(params.get("arguments", {}), dict | None)
+    return tool, tool is not None and whole and type(message.get("id")) in (int, str)
 
 
 def _scope_of(connection: Scope) -> ApiScope:
