@@ -243,6 +243,13 @@ def test_tiles_count_the_end_states_and_filter(receipts: WebDriver) -> None:
     wait_for_rows(receipts, 50)
 
 
+def test_an_address_with_a_state_that_there_is_not_shows_every_object(receipts: WebDriver, mixed: str) -> None:
+    for state in ("constructor", "toString", "lost"):
+        receipts.get(f"{mixed}receipts?state={state}")
+        wait_for_rows(receipts, 50)
+        assert tile(receipts, "").get_attribute("aria-pressed") == "true"
+
+
 def test_pages_of_receipts_follow_one_another(receipts: WebDriver) -> None:
     first = names(receipts)
     assert not find(receipts, "#previous").is_enabled()

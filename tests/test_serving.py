@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -18,10 +19,11 @@ from fastapi.testclient import TestClient
 from headwater.corpus import Corpus
 from headwater.errors import ConfigError, NotFoundError
 from headwater.ledger import ReleaseInfo
+from headwater.ledger.records import ReleaseState
 from headwater.policies import CorpusPolicy, SourcePolicy
 from headwater.retrieval.explain import Explanation
 from headwater.types import Answer, Citation, Passage, Principal, Sentence
-from serving.app import create_app
+from serving.app import STATIC, create_app
 from serving.chat.models import ChatRequest
 from serving.json_lines import JsonLines
 from serving.middleware import MAX_BODY
@@ -327,6 +329,12 @@ def test_releases_are_listed_with_their_checks(real: TestClient) -> None:
     releases = real.get("/v1/releases", params={"corpus": "works"}).json()["releases"]
     assert releases[0]["state"] == "live"
     assert releases[0]["checks"]
+
+
+def test_the_page_of_releases_has_words_for_every_state() -> None:
+    script = (STATIC / "releases.js").read_text()
+    (named,) = re.findall(r"const STATES = \{(.*?)\};", script, re.DOTALL)
+    assert set(re.findall(r"(\w+): \"\w[^\"]+\"", named)) == set(get_args(ReleaseState))
 
 
 def test_receipts_say_what_became_of_every_object(real: TestClient, live_corpus: Corpus) -> None:

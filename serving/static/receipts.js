@@ -158,6 +158,7 @@ startPage(async () => {
   forgetMissing();
   const given = new URLSearchParams(location.search);
   byId("prefix").value = given.get("prefix") ?? "";
-  shown.state = given.get("state") in STATES ? given.get("state") : "";
+  const state = given.get("state") ?? "";
+  shown.state = Object.hasOwn(STATES, state) ? state : "";
   if (await loadCorpora()) filter();
 });

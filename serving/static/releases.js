@@ -11,6 +11,7 @@ const STATES = {
   candidate: "Candidate",
   building: "Being built",
   rejected: "Rejected",
+  restoring: "Being restored",
   dropped: "Dropped",
 };
 let asked = 0; // an earlier request's answer must not overwrite a later one's
