@@ -283,6 +283,59 @@ def test_a_document_that_changed_since_needs_its_words_said(corpus: Corpus) -> N
     assert promote(corpus, name, by="me", documents=["boats.md"], quotes=["for two hours"]).added
 
 
+MAILED = (
+    "# Boats\n\nWrite to karin.lindqvist@waterworks.example or to her deputy, jonas.ek@waterworks.example, about it.\n\n"
+    "The duty desk lends the green rowing boat for two hours to whoever asks before noon.\n\n"
+    "The harbour desk paints its jetties white every other spring, before the first of the regattas.\n"
+)
+
+
+def cleaned_otherwise(corpus: Corpus, text: str = MAILED, **settings: Any) -> None:
+    """Make another text of the same bytes, and so other places of the same words."""
+    folder = write_corpus(corpus.project.root, SMALL, {"boats.md": text}, gate={"golden": "golden.jsonl"}, **settings)
+    with open_corpus(folder) as changed:
+        Pipeline(changed, workers=1).run()
+    corpus.refresh()
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["kept", "gone"])
+def test_words_that_settings_moved_are_quoted_from_where_they_stood(corpus: Corpus, gone: bool) -> None:
+    cleaned_otherwise(corpus)
+    answer, name = said(corpus, BOAT)
+    assert [one.quote for one in answer.sentences[0].citations] == [MAILED.splitlines()[4]]
+    cleaned_otherwise(corpus, privacy={"enabled": False})
+    assert corpus.live() == answer.release + 1
+    if gone:  # nobody can tell where the words are now
+        corpus.ledger.set_state(corpus.name, answer.release, "dropped", reason="A test.")
+        with pytest.raises(NotFoundError, match="--quote"):
+            promote(corpus, name, by="me", documents=["boats.md"])
+        return
+    question = promote(corpus, name, by="me", documents=["boats.md"]).question
+    assert question.answers == (("boats.md", MAILED.splitlines()[4]),)
+
+
+def test_words_that_settings_took_out_have_to_be_said(corpus: Corpus) -> None:
+    text = MAILED.replace("for two hours to", "for two hours, by karin.lindqvist@waterworks.org, to")
+    cleaned_otherwise(corpus, text, privacy={"enabled": False})
+    answer, name = said(corpus, BOAT)
+    assert "karin.lindqvist" in answer.text
+    cleaned_otherwise(corpus, text)
+    with pytest.raises(NotFoundError, match="--quote"):
+        promote(corpus, name, by="me", documents=["boats.md"])
+    assert golden_of(corpus) == GOLDEN
+
+
+def test_of_a_release_that_is_gone_words_are_quoted_that_are_still_at_their_place(corpus: Corpus) -> None:
+    answer, name = said(corpus, BOAT)
+    (corpus.project.root / "assets" / SMALL / "documents" / "new.md").write_text(
+        "# Lamps\n\nThe lamps of the north quay are lit by the night watch at dusk and put out at dawn.\n"
+    )
+    Pipeline(corpus, workers=1).run()
+    corpus.refresh()
+    corpus.ledger.set_state(corpus.name, answer.release, "dropped", reason="A test.")
+    assert "two hours" in promote(corpus, name, by="me", documents=["boats.md"]).question.answers[0][1]
+
+
 @pytest.mark.parametrize(
     ("confirmed", "error", "words"),
     [

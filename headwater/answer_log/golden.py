@@ -5,7 +5,7 @@ The gate reads that file at every evaluation, so the next release is checked wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +17,10 @@ from headwater.answer_log.golden_file import append_line, find_same, question_li
 from headwater.answer_log.scrubbing import is_withheld
 from headwater.audit import audited
 from headwater.errors import ConfigError, NotFoundError
-from headwater.hashing import document_id
+from headwater.hashing import digest, document_id
 from headwater.ledger.records import AnswerRecord, FeedbackRecord
 from headwater.privacy.actions import WRITTEN
+from headwater.releases import KEPT
 from headwater.stages.evaluation import GoldenQuestion
 
 if TYPE_CHECKING:
@@ -121,51 +122,63 @@ def _answers(
         raise ConfigError("Give one quote per document, in the same order, or none.")
     found: list[tuple[str, str]] = []
     given: Sequence[str | None] = quotes or [None] * len(documents)
+    live = corpus.live()
     for key, words in dict.fromkeys(zip(documents, given, strict=True)):
-        text, revision = _document(corpus, key)
+        document = None if live is None else _document(corpus, key, live)
+        if document is None:
+            raise NotFoundError(f"{key}: there is no such document in the live release of corpus {corpus.name!r}.")
+        stands = " ".join(document.text.split())
         if words is not None:
             quote = " ".join(words.split())
-            if not quote or quote not in " ".join(text.split()):
+            if not quote or quote not in stands:
                 raise NotFoundError(f"{key}: the quote does not stand in the document as the live release holds it.")
             found.append((key, quote))
             continue
-        spans = _spans(feedback, record, key, revision)
-        if not spans:
+        right = [quote for quote in _quotes(corpus, feedback, record, key, document) if quote and quote in stands]
+        if not right:
             raise NotFoundError(
                 f"{key}: the answer cites no right span of the document as it is now; give the words: --quote TEXT"
             )
-        found += [(key, " ".join(text[start:end].split())) for start, end in spans]
+        found += [(key, quote) for quote in right]
     return list(dict.fromkeys(found))
 
 
-def _document(corpus: Corpus, key: str) -> tuple[str, str]:
-    """Return the cleaned text of a document as the live release holds it, and its revision."""
-    missing = NotFoundError(f"{key}: there is no such document in the live release of corpus {corpus.name!r}.")
-    live = corpus.live()
-    if live is None:
-        raise missing
-    versions = corpus.ledger.release(corpus.name, live).table_versions
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """The cleaned text of a document as a release holds it, and its revision."""
+
+    text: str
+    revision: str
+
+
+def _document(corpus: Corpus, key: str, release: int) -> _Document | None:
+    versions = corpus.ledger.release(corpus.name, release).table_versions
     one = pl.col("doc_id") == document_id(corpus.name, key)
     texts = corpus.tables.anonymized_documents.scan(versions["anonymized_documents"])
     objects = corpus.tables.source_objects.scan(versions["source_objects"])
     found = texts.filter(one & (pl.col("state") == "ok")).select("text").collect()
     listed = objects.filter(one).select("revision").collect()
-    if found.is_empty() or listed.is_empty():
-        raise missing
-    return str(found.item()), str(listed.item())
+    return None if found.is_empty() or listed.is_empty() else _Document(str(found.item()), str(listed.item()))
 
 
-def _spans(feedback: FeedbackRecord, record: AnswerRecord, key: str, revision: str) -> list[tuple[int, int]]:
-    """Return the spans of a document that the answer cites and the feedback doesn't call wrong."""
-    return [
-        (citation["start"], citation["end"])
-        for number, sentence in enumerate(record.sentences)
-        for place, citation in enumerate(sentence["citations"])
-        if (citation["key"], citation["revision"]) == (key, revision)
-        and not (
-            feedback.kind == "wrong_citation" and feedback.sentence == number and feedback.citation in (None, place)
-        )
-    ]
+def _quotes(corpus: Corpus, feedback: FeedbackRecord, record: AnswerRecord, key: str, live: _Document) -> Iterator[str]:
+    """Yield the words of a document that the answer cites and the feedback doesn't call wrong.
+
+    Spans are of the text that the answer's release holds: other settings make another text of the same revision. Where
+    that release is gone, a sentence's digest says whether it stands at its place in the live text, word for word.
+    """
+    kept = corpus.ledger.release(corpus.name, record.release).state in KEPT
+    then = _document(corpus, key, record.release) if kept else None
+    for number, sentence in enumerate(record.sentences):
+        for place, citation in enumerate(sentence["citations"]):
+            wrong = feedback.kind == "wrong_citation" and feedback.sentence == number
+            if (citation["key"], citation["revision"]) != (key, live.revision) or (
+                wrong and feedback.citation in (None, place)
+            ):
+                continue
+            quote = (then or live).text[citation["start"] : citation["end"]]
+            if then is not None or digest(quote) == sentence["digest"]:
+                yield " ".join(quote.split())
 
 
 def _provenance(feedback: FeedbackRecord, record: AnswerRecord, by: str) -> dict[str, Any]:
