@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from headwater.errors import LakeError, NotFoundError
+from headwater.source.keys import begins_with
 
 if TYPE_CHECKING:
     from headwater.ledger import Ledger
@@ -100,7 +101,7 @@ def _page(
     now = tables.source_objects.scan().filter(allowed).select("doc_id")
     wanted = tables.source_objects.scan(versions["source_objects"]).filter(allowed)
     if prefix:
-        wanted = wanted.filter(pl.col("key").str.starts_with(prefix))
+        wanted = wanted.filter(begins_with(prefix))
     if after is not None:
         wanted = wanted.filter(pl.col("key") > after)
     objects = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +130,14 @@ def test_the_policy_says_which_copy_is_kept(tmp_path: Path, policy: DedupPolicy,
             assert row["survivor"] == kept
             assert 0.8 <= row["similarity"] < 1
             assert row["text"] is None
+
+
+@pytest.mark.parametrize(("written", "named"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_preferred_prefix_holds_in_either_unicode_form(tmp_path: Path, written: Any, named: Any) -> None:
+    key = unicodedata.normalize(written, "würde/c.md")
+    lake = Lake(tmp_path).write([*COPIES, document(key, MANUAL.replace("calm", "grey", 1))])
+    lake.decide(DedupPolicy(preferred_prefixes=[unicodedata.normalize(named, "würde/")]))
+    assert lake.survivors() == {key, "other.md"}
 
 
 def test_the_copy_with_fewer_flaws_is_the_best_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -127,6 +128,56 @@ def test_the_longest_prefix_decides_and_no_match_means_nobody() -> None:
     assert readers_of("hr/public/x", rules) == ["*"]
     assert readers_of("other", rules) == []
     assert readers_of("other", []) == ["*"]
+
+
+@pytest.mark.parametrize(("written", "named"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_rule_holds_for_a_key_in_either_unicode_form(bucket: Bucket, written: Any, named: Any) -> None:
+    def asked(text: str) -> str:
+        return unicodedata.normalize(named, text)
+
+    keys = [unicodedata.normalize(written, key) for key in ("gehälter/bänder.txt", "pläne.txt", "entwürfe/x.txt")]
+    for key in keys:
+        bucket.write(key, "text")
+    allow(bucket, asked("pläne.txt"), "board")
+    bucket.access = [AccessRule(prefix="", groups=["*"]), AccessRule(prefix=asked("gehälter/"), groups=["hr"])]
+    bucket.policy = SourcePolicy(uri=bucket.policy.uri, exclude=[asked("entwürfe/**"), "?.txt"])
+    bucket.sync()
+    rows = bucket.rows()
+    assert sorted(rows) == sorted(["c/d.txt", "c/e.txt", *keys[:2]])
+    assert [rows[key]["readers"] for key in keys[:2]] == [["hr"], ["board"]]
+    assert bucket.sync().recomputed == 0
+    keep = KeyFilter([asked("**/ä?.txt")], [])
+    assert keep(unicodedata.normalize(written, "x/äö.txt"))
+    assert keep.leaves_out(keys[2]) is False
+    assert KeyFilter(["**"], [asked("mail.eml!/ü*")]).leaves_out(unicodedata.normalize(written, "mail.eml!/über.txt"))
+
+
+def test_readers_that_a_rule_missed_before_are_set_at_the_next_sync(bucket: Bucket) -> None:
+    key, beside = (unicodedata.normalize("NFD", name) for name in ("gehälter/bänder.txt", "pläne.txt"))
+    bucket.write(key, "text")
+    bucket.write(beside, "text")
+    allow(bucket, "pläne.txt", "board")
+    bucket.access = [AccessRule(prefix="", groups=["*"]), AccessRule(prefix="gehälter/", groups=["hr"])]
+    bucket.sync()
+    right = bucket.rows()
+    missed = {name: {**right[name], "readers": ["*"], "sidecar": None} for name in (key, beside)}
+    bucket.table.replace(pa.Table.from_pylist([*(right | missed).values()], schema=SCHEMA).to_batches())
+    report = bucket.sync()
+    assert (report.recomputed, report.details["read"]) == (2, 0)
+    assert bucket.rows() == right
+    assert (right[key]["readers"], right[beside]["readers"]) == (["hr"], ["board"])
+
+
+def test_of_two_rules_for_one_prefix_neither_opens_what_the_other_closes() -> None:
+    rules = [
+        AccessRule(prefix="", groups=["*"]),
+        AccessRule(prefix="gehälter/", groups=["hr", "board"]),
+        AccessRule(prefix=unicodedata.normalize("NFD", "gehälter/"), groups=["crew", "hr"]),
+    ]
+    for form in ("NFC", "NFD"):
+        assert readers_of(unicodedata.normalize(form, "gehälter/x"), rules) == ["hr"]
+    rules[2].groups[:] = ["*"]
+    assert readers_of("gehälter/x", rules) == []
 
 
 def test_too_large_objects_are_quarantined_unread_until_the_limit_changes(bucket: Bucket) -> None:
@@ -537,6 +588,47 @@ def test_a_sidecar_that_says_nothing_clear_closes_its_document(bucket: Bucket, c
     report = bucket.sync()
     assert (report.reasons, report.details["read"]) == ({"ok": 4}, 0)
     assert bucket.rows()["a.txt"]["fingerprint"] == before["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("documents", "sidecars"), [(["NFC"], ["NFC", "NFD"]), (["NFC", "NFD"], ["NFD"]), (["NFC", "NFD"], ["NFC", "NFD"])]
+)
+def test_where_names_leave_open_whose_a_sidecar_is_nobody_may_read(
+    bucket: Bucket, documents: list[Any], sidecars: list[Any]
+) -> None:
+    keys = [unicodedata.normalize(form, "pläne.txt") for form in documents]
+    for key in keys:
+        bucket.write(key, f"text of {key}")
+    bucket.sync()
+    assert [bucket.rows()[key]["readers"] for key in keys] == [["*"]] * len(keys)
+    besides = [unicodedata.normalize(form, "pläne.txt") for form in sidecars]
+    for key in besides:
+        allow(bucket, key, "*")
+    assert bucket.sync().reasons == {"ok": 4, "bad_permissions": len(keys)}
+    for key in keys:
+        row = bucket.rows()[key]
+        assert (row["state"], row["readers"]) == ("quarantined", [])
+        assert "Unicode form" in row["error"]
+    assert bucket.sync().recomputed == 0
+    for key in besides[1:]:
+        (bucket.folder / f"{key}.acl.json").unlink()
+    for key in keys[1:]:
+        (bucket.folder / key).unlink()
+    assert bucket.sync().reasons == {"ok": 5}
+    assert bucket.rows()[keys[0]]["readers"] == ["*"]
+
+
+def test_of_a_listing_that_is_not_believed_a_sidecar_in_another_unicode_form_counts(bucket: Bucket) -> None:
+    key = unicodedata.normalize("NFD", "pläne.txt")
+    bucket.write(key, "text")
+    allow(bucket, "pläne.txt", "board", "hr")
+    bucket.sync()
+    for name in ("a.txt", "b.txt", "c/d.txt"):
+        (bucket.folder / name).unlink()
+    allow(bucket, "pläne.txt", "board")
+    with pytest.raises(SourceError, match="lost 3 of 5 objects"):
+        bucket.sync()
+    assert bucket.rows()[key]["readers"] == ["board"]
 
 
 def test_a_sidecar_with_an_empty_list_lets_nobody_read(bucket: Bucket) -> None:

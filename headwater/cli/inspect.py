@@ -56,10 +56,15 @@ def receipts(
     """
     from headwater.corpus import open_corpus
     from headwater.receipts import read_receipts
+    from headwater.source.keys import composed
 
     with open_corpus(name) as corpus:
         if key is not None:
-            found = [r for r in corpus.receipts(key) if state in (None, r.state) and r.key.startswith(prefix)]
+            found = [
+                r
+                for r in corpus.receipts(key)
+                if state in (None, r.state) and composed(r.key).startswith(composed(prefix))
+            ]
         else:
             found = read_receipts(corpus.name, corpus.tables, corpus.ledger, prefix=prefix, state=state)
     if as_json:

@@ -18,6 +18,7 @@ from headwater.errors import LakeError
 from headwater.receipts.standing import Standing, release_standing
 from headwater.receipts.states import END_STATES, EndState, end_states
 from headwater.receipts.words import explain, sentence
+from headwater.source.keys import begins_with
 
 if TYPE_CHECKING:
     from headwater.ledger import Ledger
@@ -142,7 +143,7 @@ def _page(
     if key is not None:
         objects = objects.filter(pl.col("key") == key)
     elif prefix:
-        objects = objects.filter(pl.col("key").str.starts_with(prefix))
+        objects = objects.filter(begins_with(prefix))
     seen = _stated(objects, lake.recorded).select("doc_id", "key", "state").collect()
     counts = dict(seen.group_by("state").len().iter_rows())
     if state is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headwater.errors import SourceError
 from headwater.policies import AccessRule
+from headwater.source.keys import composed
 from headwater.source.listed import Listed
 from headwater.source.store import read_object
 
@@ -26,14 +27,16 @@ class PermissionsError(SourceError):
 def readers_of(key: str, rules: Sequence[AccessRule]) -> list[str]:
     """Return the groups that may read ``key``: those of the longest matching prefix; everyone without rules.
 
-    With rules but no match, nobody may read.
+    With rules but no match, nobody may read. Of several rules for one prefix, groups count that all of them name.
     """
     if not rules:
         return [EVERYONE]
-    matching = [rule for rule in rules if key.startswith(rule.prefix)]
+    name = composed(key)
+    matching = [(prefix, rule.groups) for rule in rules if name.startswith(prefix := composed(rule.prefix))]
     if not matching:
         return []
-    return sorted(set(max(matching, key=lambda rule: len(rule.prefix)).groups))
+    longest = max((prefix for prefix, _ in matching), key=len)
+    return sorted(set.intersection(*(set(groups) for prefix, groups in matching if prefix == longest)))
 
 
 def read_sidecar(store: ObjectStore, sidecar: Listed) -> list[str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import unicodedata
 from collections.abc import Sequence
+
+import polars as pl
 
 from headwater.errors import ConfigError
 
@@ -15,8 +18,24 @@ SIDECAR = ".acl.json"
 """Ending of the file that says who may read the object whose key it follows."""
 
 
+def composed(key: str) -> str:
+    """Return ``key`` as rules are held against it: in Unicode's composed form (NFC), as people type it.
+
+    macOS writes ``ä`` as two characters (NFD), which look the same: no rule may miss a key for that. The object keeps
+    the key that it has.
+    """
+    return key if key.isascii() else unicodedata.normalize("NFC", key)
+
+
+def begins_with(prefix: str) -> pl.Expr:
+    """Return whether the column ``key`` begins with ``prefix``, both in composed form."""
+    return pl.col("key").str.normalize("NFC").str.starts_with(composed(prefix))
+
+
 class KeyFilter:
     """Decides by glob patterns which keys are documents; ``**`` crosses folders, ``*`` does not.
+
+    Keys and patterns are compared in composed form.
 
     Sidecars and what Headwater writes are never documents, whatever the patterns say.
     """
@@ -30,10 +49,12 @@ class KeyFilter:
         """Return whether the object at ``key`` is a document of the corpus."""
         if not key or key.endswith(SIDECAR) or OWN_FOLDER in key.split("/")[:-1]:
             return False
+        key = composed(key)
         return any(p.fullmatch(key) for p in self._include) and not any(p.fullmatch(key) for p in self._exclude)
 
     def leaves_out(self, key: str) -> bool:
         """Return whether what is attached to a document is none itself: only patterns to leave out count."""
+        key = composed(key)
         return key.endswith(SIDECAR) or any(pattern.fullmatch(key) for pattern in self._exclude)
 
     def lists(self, key: str) -> bool:
@@ -42,10 +63,12 @@ class KeyFilter:
 
     def skips_folder(self, folder: str) -> bool:
         """Return whether nothing under ``folder`` (a key without its last slash) can belong to the corpus."""
+        folder = composed(folder)
         return folder.rpartition("/")[2] == OWN_FOLDER or any(p.fullmatch(folder) for p in self._excluded_folders)
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
+    pattern = composed(pattern)
     parts = []
     position = 0
     while position < len(pattern):

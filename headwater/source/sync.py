@@ -7,6 +7,7 @@ its own behind it. An unchanged mail is not opened again: its attachments are th
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from headwater.policies import AccessRule, ParsePolicy, SourcePolicy
 from headwater.reports import Progress, StageReport
 from headwater.source.access import PermissionsError, read_sidecar, readers_of
 from headwater.source.attachments import NO_MAIL, SEPARATOR, Expansion, expand_mails, mark_of, may_be_mail
-from headwater.source.keys import SIDECAR, KeyFilter
+from headwater.source.keys import SIDECAR, KeyFilter, composed
 from headwater.source.listed import Listed
 from headwater.source.listing import ListingDigest, list_objects
 from headwater.source.store import MissingObject, ReplacedObject, hash_object, open_store, read_head
@@ -168,7 +169,7 @@ def compare_objects(
         lifted=[key for key in erased if not sync.keeps_out(key)],
         details={
             "listing": listing.digest.hexdigest(),
-            "sidecars": len(listing.sidecars),
+            "sidecars": sum(len(found) for found in listing.sidecars.values()),
             "read": sync.read,
             "attachments": sync.attachments,
         },
@@ -178,17 +179,17 @@ def compare_objects(
 @dataclass(slots=True)
 class _Listing:
     documents: list[Listed] = field(default_factory=list)
-    sidecars: dict[str, Listed] = field(default_factory=dict)
+    sidecars: dict[str, list[Listed]] = field(default_factory=dict)
     digest: ListingDigest = field(default_factory=ListingDigest)
 
 
 def _list(policy: SourcePolicy) -> _Listing:
-    """Return the whole listing; ``sidecars`` are by the key of the document they belong to."""
+    """Return the whole listing; ``sidecars`` are by the key of the document they belong to, in composed form."""
     listing = _Listing()
     for entry in list_objects(policy.uri, KeyFilter(policy.include, policy.exclude)):
         listing.digest.add(entry)
         if entry.key.endswith(SIDECAR):
-            listing.sidecars[entry.key.removesuffix(SIDECAR)] = entry
+            listing.sidecars.setdefault(composed(entry.key.removesuffix(SIDECAR)), []).append(entry)
         else:
             listing.documents.append(entry)
     return listing
@@ -253,6 +254,9 @@ class _Sync:
         self._parse = parse
         self._documents = listing.documents
         self._sidecars = listing.sidecars
+        self._described = Counter(
+            name for entry in listing.documents if (name := composed(entry.key)) in listing.sidecars
+        )
         self._erased = erased
         self._erased_attached = [key for key in erased if SEPARATOR in key]
         self._kept_out: set[str] = set()
@@ -302,7 +306,7 @@ class _Sync:
             if before is None or before["parent"] is not None or before["reason"] == "erased":
                 continue
             had_sidecar = before["sidecar"] is not None or before["reason"] == "bad_permissions"
-            if had_sidecar and entry.key not in self._sidecars:
+            if had_sidecar and composed(entry.key) not in self._sidecars:
                 continue
             access = self._readers(entry, before)
             now = {name: before[name] for name in _PERMITTED} | {name: access[name] for name in ("readers", "sidecar")}
@@ -484,9 +488,17 @@ class _Sync:
 
     def _readers(self, entry: Listed, before: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return who may read the object, by which sidecar, and an error where the sidecar doesn't say it."""
-        sidecar = self._sidecars.get(entry.key)
-        if sidecar is None:
+        name = composed(entry.key)
+        sidecars = self._sidecars.get(name)
+        if sidecars is None:
             return {"readers": readers_of(entry.key, self._access), "sidecar": None, "error": None}
+        sidecar = sidecars[0]
+        if len(sidecars) > 1 or self._described[name] > 1:
+            error = (
+                f"{sidecar.key}: There are {self._described[name]} documents and {len(sidecars)} such files whose names "
+                "differ in their Unicode form alone. Rename them, so that it is clear which belongs to which."
+            )
+            return {"readers": [], "sidecar": None, "error": error}
         seen = digest(sidecar.etag, sidecar.size, sidecar.last_modified, sidecar.problem)
         if before is not None and before["sidecar"] == seen and before["reason"] in ("ok", "bad_permissions"):
             return {"readers": before["readers"], "sidecar": seen, "error": before["error"]}

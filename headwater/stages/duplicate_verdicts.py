@@ -24,6 +24,7 @@ from headwater import dedup
 from headwater.hashing import digest, row_fingerprints
 from headwater.lake import Table
 from headwater.policies import DedupPolicy
+from headwater.source.keys import begins_with
 from headwater.stages.duplicate_clusters import READ_ROWS, OtherCorpus, stand_ins
 
 STAGE = "deduplicated_documents"
@@ -77,7 +78,10 @@ class DedupInputs:
         ]
         settings = self.policy.model_dump_json(exclude={"exclude_questions"})
         text = "\n".join(rows.to_series().to_list())
-        return digest(STAGE, CODE_VERSION, dedup.CODE_VERSION, settings, text, elsewhere, self.questions)
+        # Only these prefixes meet other keys than when names were compared byte by byte.
+        composed = ["composed"] if any(not prefix.isascii() for prefix in self.policy.preferred_prefixes) else []
+        versions = (CODE_VERSION, dedup.CODE_VERSION)
+        return digest(STAGE, *versions, settings, text, elsewhere, self.questions, *composed)
 
     def documents(self) -> pl.DataFrame:
         """Return the documents to decide on, one row each, sorted by id."""
@@ -151,7 +155,7 @@ _STATES = {"ok": "ok", "contains_evaluation_question": "rejected"}
 
 def _ranks(policy: DedupPolicy, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     """Return each document's place in the order of who is kept, 0 for the first."""
-    first = [pl.col("key").str.starts_with(prefix).not_() for prefix in policy.preferred_prefixes]
+    first = [begins_with(prefix).not_() for prefix in policy.preferred_prefixes]
     flawless = pl.lit(1.0)
     for name in FLAWS if policy.survivor == "best_quality" else ():
         flawless = flawless * (1 - pl.col(name))
