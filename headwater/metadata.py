@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from headwater.characters import label
 from headwater.dates import period
 
 MAX_NAMES = 32
@@ -44,6 +46,9 @@ _PERSON = re.compile(
     r"by|byline|cc|contact|from|to|(?:.*[_-])?(?:authors?|creator|editor|maintainer|reviewer)(?:[_-].*)?"
 )
 """Names of front matter whose value is a person, as an author is."""
+
+_INSTEAD = {"Cf": "", "Cn": " ", "Co": " ", "Cs": " "}
+"""What stands in place of format characters, of code points that are nobody's or anybody's, and of lone surrogates."""
 
 _LANGUAGE = re.compile(r"([A-Za-z]{2,3})(?:[-_].*)?")
 
@@ -153,8 +158,11 @@ def _meta(value: Any) -> dict[str, str | int | float | bool]:
 
 
 def _clean(text: str) -> str:
-    """Return a text on one line, without characters that neither show nor are stored everywhere."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    """Return a label without characters that neither show nor are stored everywhere.
+
+    What only steers how others are shown goes without a space: one in an address would hide it.
+    """
+    return label("".join(_INSTEAD.get(unicodedata.category(character), character) for character in text))
 
 
 def _is_number(value: Any) -> bool:

@@ -58,6 +58,19 @@ def test_the_detected_language_goes_before_the_stated_one() -> None:
     assert metadata.choose({}, "und") == {}
 
 
+def test_what_nobody_sees_is_taken_out_of_values_without_a_gap() -> None:
+    stated = {
+        "authors": ["Jose\u0301\xa0Mu\u0308ller", "Per\u2028Falk"],
+        "keywords": ["ines@exam\xadple.org", "ines@\u200d\u200bexample.org", "\u200b", "a\ue000b"],
+        "front_matter": {"desk": "\ufeffduty@\u2060example.org"},
+    }
+    assert metadata.choose(stated, None) == {
+        "authors": ["Jos\u00e9 M\u00fcller", "Per Falk"],
+        "keywords": ["ines@example.org", "a b"],
+        "meta": {"desk": "duty@example.org"},
+    }
+
+
 def test_front_matter_without_end_is_cut() -> None:
     chosen = metadata.choose({"front_matter": {f"n{n}": n for n in range(1000)}}, None)
     assert len(chosen["meta"]) == metadata.MAX_NAMES

@@ -194,6 +194,23 @@ def test_personal_data_in_metadata_is_replaced_whatever_it_is_written_as(make_co
     assert json.loads(stated)["meta"]["version"] == 3
 
 
+def test_a_character_that_nobody_sees_hides_no_personal_data(make_corpus: MakeCorpus) -> None:
+    page = (
+        "---\ntitle: Contact anna.meier@\u200bexample.com\ntags: [bert.kahn@exam\xadple.com]\ndesk: duty.desk@\u2060example.com\n"
+        f"---\n# Desk of clara.voss@exam\xadple.com\n\nWrite to clara.voss@exam\xadple.com at once.\n\n{LETTER}"
+    )
+    path = make_corpus("pages", {"page.md": page}, privacy={"names": False})
+    with open_corpus(path) as corpus:
+        for stage in (*DOCUMENT_STAGES, "anonymized_documents"):
+            getattr(Pipeline(corpus, workers=1), stage)()
+        [row] = corpus.tables.anonymized_documents.read(["title", "elements", "text", "metadata"]).to_dicts()
+    assert row["title"] == "Contact <EMAIL_ADDRESS>"
+    assert row["elements"][0]["section"] == ["Desk of <EMAIL_ADDRESS>"]
+    assert "Write to <EMAIL_ADDRESS> at once." in row["text"]
+    stated = json.loads(row["metadata"])
+    assert stated["keywords"] == ["<EMAIL_ADDRESS>"] and stated["meta"] == {"desk": "<EMAIL_ADDRESS>"}
+
+
 BODY = "The pump of the north house runs at night, as it has for years, and the keeper counts its turns in {}."
 SEASONS = ("spring", "summer", "autumn", "winter", "a flood")
 

@@ -4,6 +4,7 @@ import base64
 import random
 import re
 import socket
+import unicodedata
 from typing import Any
 
 import polars as pl
@@ -227,10 +228,19 @@ def test_cleaning_is_complete_and_changes_nothing_but_what_it_should(text: str) 
         ("\ufeffTitle", "Title"),
         ("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb"),
         ("x\U000e0068\U000e0069y", "xy"),
+        ("Jose\u0301 and Jose\u200b\u0301", "Jos\u00e9 and Jos\u00e9"),
     ],
 )
 def test_cleaning(text: str, clean: str) -> None:
     assert assess([text])["text"][0] == clean
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("e \u0301\u0323\u1100\u1161\u11a8\u0b47\u0b3e\u200b\u200d\n"), max_size=20))
+def test_cleaned_text_is_composed(text: str) -> None:
+    clean = assess([text])["text"][0]
+    assert unicodedata.is_normalized("NFC", clean)
+    assert assess([clean])["text"][0] == clean
 
 
 def test_cleaning_takes_linear_time() -> None:

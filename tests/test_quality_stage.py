@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from headwater.quality.review import borderline, what_if, with_settings
 from headwater.receipts.words import explain
 from headwater.reports import NoProgress, StageReport
 from headwater.stages.parsed_documents import PARSED
-from headwater.stages.quality_documents import QUALITY, SIGNALS, assess_documents
+from headwater.stages.quality_documents import QUALITY, SIGNALS, assess_documents, quality_rows
 
 TEXTS = {
     "note": "Bring the spare key on Friday.",
@@ -75,6 +76,34 @@ def no_measuring(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(_web_kernels, "count", refuse)
     monkeypatch.setattr(quality, "clean_steps", refuse)
     return monkeypatch
+
+
+def test_titles_and_section_names_are_cleaned_like_the_text_and_offsets_stay_true() -> None:
+    text = "Desk of clara@exam\xadple.org\n\nJose\u200b\u0301 oils the lock of the river gate each spring."
+    border = text.index("\n")
+    elements = [
+        {
+            "kind": "Title",
+            "page": 1,
+            "section": ["Bu\u0308ro", "Desk of clara@exam\xadple.org"],
+            "start": 0,
+            "end": border,
+        },
+        {"kind": "Text", "page": 2, "section": ["\u200b", "A\xa0 \u2060B"], "start": border + 2, "end": len(text)},
+    ]
+    row = {
+        "id": "1", "text": text, "elements": elements, "title": "anna@\u200bexample.org", "content_type": "text/plain",
+        "metadata": json.dumps({"keywords": ["bert@\u200bexample.org"]}),
+    }  # fmt: skip
+    [blank, clean] = quality_rows(pa.Table.from_pylist([row | {"title": "\u200b"}, row]), {}).to_pylist()
+    assert blank["title"] is None and clean["title"] == "anna@example.org"
+    assert clean["text"] == "Desk of clara@example.org\n\nJos\u00e9 oils the lock of the river gate each spring."
+    pieces = [(clean["text"][e["start"] : e["end"]], e["section"]) for e in clean["elements"]]
+    assert pieces == [
+        ("Desk of clara@example.org", ["B\u00fcro", "Desk of clara@example.org"]),
+        ("Jos\u00e9 oils the lock of the river gate each spring.", ["A B"]),
+    ]
+    assert json.loads(clean["metadata"])["keywords"] == ["bert@example.org"]
 
 
 def test_a_changed_limit_is_decided_anew_without_measuring(line: Line, request: pytest.FixtureRequest) -> None:

@@ -2,36 +2,41 @@
 
 Removed: control and zero-width characters, byte-order marks, soft hyphens, direction marks, invisible tag characters
 (they can hide instructions), spaces at line ends. Replaced: every kind of line break by a newline, every kind of
-space by a plain one, runs of replacement characters by one, three and more blank lines by one. Joiners stay: emoji
-and several scripts need them. On request, links are shortened or removed and long runs of one sign are cut. Cleaning a
+space by a plain one, runs of replacement characters by one, three and more blank lines by one, what is not composed by
+its NFC form. Joiners stay: emoji and several scripts need them. On request, links are shortened or removed and long runs of one sign are cut. Cleaning a
 cleaned text changes nothing.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
+import regex  # type: ignore[import-untyped]
+
+from headwater.characters import UNSEEN
 from headwater.edits import Edit, apply_edits
 from headwater.policies import QualityPolicy
 
-# Unicode 15: C0 and C1 controls but tab and line breaks; Default_Ignorable format characters but the joiners.
-_REMOVED = "\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
 _BREAKS = "\r\x0b\x0c\x85\u2028\u2029"
 _SPACES = "\xa0\u1680\u2000-\u200a\u202f\u205f"
 # One character after which something must change: an odd one, a space at a line's or the text's end, the first of
 # four newlines. It starts with a set, which re scans for without trying anything else.
 _TRIGGER = re.compile(
-    rf"[ \t\n{_REMOVED}{_BREAKS}{_SPACES}\ufffd\ud800-\udfff]"
-    rf"(?:(?<=[ \t])(?:\n|\Z)|(?<=\n)\n{{3}}|(?<=[^ \t\n\ufffd])|(?<=\ufffd)[{_REMOVED}]*[\ufffd\ud800-\udfff])"
+    rf"[ \t\n{UNSEEN}{_BREAKS}{_SPACES}\ufffd\ud800-\udfff]"
+    rf"(?:(?<=[ \t])(?:\n|\Z)|(?<=\n)\n{{3}}|(?<=[^ \t\n\ufffd])|(?<=\ufffd)[{UNSEEN}]*[\ufffd\ud800-\udfff])"
 )
-_WHITE = re.compile(f"[ \\t\\n{_REMOVED}{_BREAKS}{_SPACES}]+")
+_WHITE = re.compile(f"[ \\t\\n{UNSEEN}{_BREAKS}{_SPACES}]+")
 # Replacement characters, and lone surrogates, which have no UTF-8 form.
-_LOST = re.compile(f"[\ufffd\ud800-\udfff](?:[{_REMOVED}]*[\ufffd\ud800-\udfff])*")
-_DELETE = re.compile(f"[{_REMOVED}]+")
+_LOST = re.compile(f"[\ufffd\ud800-\udfff](?:[{UNSEEN}]*[\ufffd\ud800-\udfff])*")
+_DELETE = re.compile(f"[{UNSEEN}]+")
 _BREAK = re.compile(f"\r\n|[\n{_BREAKS}]")
 _SPACE = re.compile(f"[{_SPACES}]")
 _MOST_NEWLINES = 3
+# No canonical composition goes beyond an extended grapheme cluster, so each can be composed alone.
+_CLUSTER = regex.compile(r"\X")
+_LINE = re.compile("[^\n]+")
 # A link ends before the signs that end the sentence or bracket around it.
 _BRACKETS = r"\([^\s<>()]*\)"
 _LINK_SIGN = r"[^\s<>\"'()\[\]{}|\\^`]"
@@ -68,18 +73,35 @@ def clean_edits(text: str) -> list[Edit]:
 def clean_steps(text: str, policy: QualityPolicy) -> Iterator[list[Edit]]:
     """Yield the edits that clean ``text`` as the policy says, a list per step: each is of the text that the one before
     left, and none is empty."""
-    edits = clean_edits(text)
-    if edits:
-        yield edits
+    for find in (clean_edits, composing_edits):
+        if edits := find(text):
+            yield edits
+            text = apply_edits(text, edits)
     if policy.urls == "keep" and not policy.max_symbol_run:
         return
-    text = apply_edits(text, edits)
     while edits := _content_edits(text, policy):  # a link that is gone may have joined two runs of signs
         yield edits
         text = apply_edits(text, edits)
     # A link that is gone leaves spaces.
     if edits := clean_edits(text):
         yield edits
+
+
+def composing_edits(text: str) -> list[Edit]:
+    """Return the edits that bring ``text`` to NFC, sorted and not overlapping.
+
+    Parsed text has that form, until a character goes that stood between a letter and its accent.
+    """
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return []
+    edits: list[Edit] = []
+    for line in _LINE.finditer(text):
+        if unicodedata.is_normalized("NFC", line.group()):
+            continue
+        for cluster in _CLUSTER.finditer(text, *line.span()):
+            if (composed := unicodedata.normalize("NFC", cluster.group())) != cluster.group():
+                edits.append(Edit(cluster.start(), cluster.end(), composed))
+    return edits
 
 
 def _content_edits(text: str, policy: QualityPolicy) -> list[Edit]:

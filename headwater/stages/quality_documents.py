@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from headwater import metadata, quality
+from headwater.characters import label
 from headwater.compute import LOCAL, Compute
 from headwater.driver import Stage, change_batches, row_schema, run_stage, table_report
 from headwater.edits import edit_document
@@ -28,6 +29,7 @@ from headwater.quality.rules import RULES
 from headwater.reports import NoProgress, Progress, StageReport
 from headwater.stages.columns import DOCUMENT, ok_row, pack_elements, unpack_document
 from headwater.stages.injection_scans import instructions
+from headwater.types import Element
 
 STAGE = "quality_documents"
 
@@ -204,7 +206,7 @@ def quality_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
         document = unpack_document(row)
         for edits in quality.clean_steps(document.text, policy):
             document = edit_document(document, edits)
-        documents.append(document)
+        documents.append(replace(document, elements=tuple(_labelled(document.elements))))
     kinds = [row["content_type"] for row in rows]
     verdicts = quality.judge([document.text for document in documents], policy, content_types=kinds)
     result = []
@@ -213,7 +215,7 @@ def quality_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
             row["id"],
             text=document.text,
             elements=pack_elements(document.elements),
-            title=row["title"],
+            title=label(row["title"] or "") or None,
             content_type=row["content_type"],
             metadata=metadata.dump(metadata.choose(json.loads(row["metadata"] or "{}"), verdict["language"])),
             language=verdict["language"],
@@ -226,3 +228,11 @@ def quality_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
             cleaned |= {"state": "rejected", "reason": verdict["reason"]}
         result.append(cleaned)
     return pa.Table.from_pylist(result, schema=row_schema(QUALITY))
+
+
+def _labelled(elements: Iterable[Element]) -> Iterator[Element]:
+    """Yield the elements with the names of their sections cleaned; a name of which nothing is left goes."""
+    clean: dict[str, str] = {}
+    for element in elements:
+        clean.update((name, label(name)) for name in element.section if name not in clean)
+        yield replace(element, section=tuple(clean[name] for name in element.section if clean[name]))
