@@ -22,6 +22,7 @@ from headwater.errors import ConfigError, HeadwaterError, NotFoundError
 from headwater.pipeline import Pipeline
 from headwater.policies import PrivacyPolicy, PrivacyRecognizer
 from headwater.privacy.revealing import reveal_document, reveal_token
+from headwater.stages.anonymized_documents import anonymize_rows, privacy_stage
 from headwater.stages.name_spans import name_rows, name_stage
 from tests.conftest import MakeCorpus
 
@@ -209,6 +210,19 @@ def test_a_character_that_nobody_sees_hides_no_personal_data(make_corpus: MakeCo
     assert "Write to <EMAIL_ADDRESS> at once." in row["text"]
     stated = json.loads(row["metadata"])
     assert stated["keywords"] == ["<EMAIL_ADDRESS>"] and stated["meta"] == {"desk": "<EMAIL_ADDRESS>"}
+
+
+def test_an_author_that_the_policy_allows_stays() -> None:
+    authors = ["Acme  Desk", "Acme Pump Team", "desk@acme.example", "Ilse Varga"]
+    stage = privacy_stage(
+        PrivacyPolicy(names=False, allow=["Acme Desk"], allow_patterns=["Acme .* Team", r".*@acme\.example"])
+    )
+    row = {
+        "id": "1", "text": BODY, "elements": [], "title": None, "metadata": json.dumps({"authors": authors}), "names": [],
+        "label_names": [],
+    }  # fmt: skip
+    [done] = anonymize_rows(pa.Table.from_pylist([row]), stage.parameters).to_pylist()
+    assert json.loads(done["metadata"])["authors"] == ["Acme Desk", "Acme Pump Team", "desk@acme.example", "<PERSON>"]
 
 
 BODY = "The pump of the north house runs at night, as it has for years, and the keeper counts its turns in {}."

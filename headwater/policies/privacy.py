@@ -43,7 +43,8 @@ class PrivacyPolicy(Policy):
         description="replace writes <ENTITY>; mask writes asterisks of the same length; hash, pseudonym and encrypt write a keyed hash, a name that is the same all over the corpus, or a token that `headwater reveal` opens; keep leaves it; reject_document keeps the whole document out.",
     )
     deny: dict[_Entity, list[str]] = Field(
-        default={}, description="Strings that always are personal data, by entity: {PERSON: [Ilse Varga]}."
+        default={},
+        description="Strings that always are personal data, in any case and however their words are spaced, by entity: {PERSON: [Ilse Varga]}.",
     )
     recognizers: list[PrivacyRecognizer] = Field(default=[], description="Recognisers of one's own.")
     actions: dict[_Entity, PrivacyAction] = Field(
@@ -88,10 +89,12 @@ class PrivacyPolicy(Policy):
         default=0.4, ge=0, le=1, description="Findings below this confidence are ignored (presidio-research uses 0.4)."
     )
     allow: list[str] = Field(
-        default=[], description="Exact strings that are never personal data (a support address, say)."
+        default=[],
+        description="Exact strings that are never personal data (a support address, say); white space counts as one space.",
     )
     allow_patterns: list[str] = Field(
-        default=[], description="Regular expressions; a finding that one matches as a whole is no personal data."
+        default=[],
+        description="Regular expressions; a finding or author that one matches as a whole is no personal data.",
     )
     keep_identifiers: bool = Field(
         default=True,

@@ -18,13 +18,14 @@ from headwater.edits import Edit, apply_edits
 from headwater.errors import RowError
 from headwater.policies import PrivacyPolicy
 from headwater.privacy.actions import TOKEN, Writer, key_fingerprint, reveal
+from headwater.privacy.allowed import Allowed
 from headwater.privacy.engine import readable
 from headwater.privacy.entities import NAMES, action_for, chosen_entities
 from headwater.privacy.finders import find_names, finder_of
 from headwater.privacy.spans import drop_cut_links, drop_identifiers, mask_placeholders, resolve
 from headwater.types import AnonymizedText, PiiSpan, Replacement
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 REASONS: dict[str, tuple[str, str]] = {
     "privacy_failed": (
@@ -41,6 +42,7 @@ __all__ = [
     "CODE_VERSION",
     "REASONS",
     "TOKEN",
+    "Allowed",
     "Writer",
     "anonymize",
     "find_names",
@@ -160,7 +162,7 @@ def names_left(texts: Sequence[str], policy: PrivacyPolicy = PrivacyPolicy()) ->
     """
     if "PERSON" in _kept(policy):
         return [0] * len(texts)
-    allowed = frozenset(policy.allow)
+    allowed = Allowed(policy)
     found = find_names([mask_placeholders(readable(text)) for text in texts], policy)
     return [
         sum(span.entity == "PERSON" and text[span.start : span.end] not in allowed for span in spans)

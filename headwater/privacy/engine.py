@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import regex  # type: ignore[import-untyped]
 
 from headwater.policies import PrivacyPolicy
+from headwater.privacy.allowed import Allowed
 from headwater.privacy.entities import chosen_entities
 from headwater.privacy.pieces import PATTERN_PIECE, Piece, split
 from headwater.types import PiiSpan
@@ -34,7 +35,7 @@ class Engine:
 
     recognition: Recognition
     policy: PrivacyPolicy
-    allowed: Any
+    allowed: Allowed
 
     def find(self, text: str, names: Sequence[PiiSpan]) -> list[PiiSpan]:
         """Return Presidio's findings in a text, the given names among them: in any order, and they may overlap."""
@@ -64,11 +65,10 @@ class Engine:
             self.policy.language,
             entities=list(self.recognition.entities),
             score_threshold=self.policy.min_score,
-            allow_list=self.policy.allow,
             nlp_artifacts=reading,
         )
         for item in results:
-            if not (self.allowed and self.allowed.fullmatch(text[item.start : item.end])):
+            if text[item.start : item.end] not in self.allowed:
                 yield PiiSpan(item.start + offset, item.end + offset, item.entity_type, float(item.score))
 
 
@@ -98,5 +98,4 @@ def _load(dumped: str) -> Engine:
 
     policy = PrivacyPolicy.model_validate_json(dumped)
     entities = chosen_entities(policy.entities, policy.countries, policy.own_entities)
-    allowed = regex.compile("|".join(f"(?:{pattern})" for pattern in policy.allow_patterns))
-    return Engine(presidio.build(policy, entities), policy, allowed if policy.allow_patterns else None)
+    return Engine(presidio.build(policy, entities), policy, Allowed(policy))

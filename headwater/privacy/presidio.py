@@ -39,6 +39,7 @@ from presidio_analyzer.predefined_recognizers import PhoneRecognizer, SpacyRecog
 from headwater.errors import ConfigError
 from headwater.policies import PrivacyPolicy
 from headwater.privacy.address import StreetAddressRecognizer
+from headwater.privacy.allowed import denied
 from headwater.privacy.entities import MODELLED
 from headwater.privacy.phone import CandidatePhoneRecognizer, LabelledPhoneRecognizer
 from headwater.privacy.triggers import CONTEXT_REACH, Scanner, Trigger, Windows
@@ -288,9 +289,14 @@ def all_recognizers(policy: PrivacyPolicy) -> list[EntityRecognizer]:
     ]
     presidios += [make(supported_language=language) for make in _national_recognizers()]
     deny = [
-        PatternRecognizer(entity, name=f"deny list of {entity}", supported_language=language, deny_list=strings)
+        PatternRecognizer(
+            entity,
+            name=f"deny list of {entity}",
+            supported_language=language,
+            patterns=[Pattern("deny list", pattern, EntityRecognizer.MAX_SCORE)],
+        )
         for entity, strings in policy.deny.items()
-        if strings
+        if (pattern := denied(strings)) is not None
     ]
     own = [
         PatternRecognizer(

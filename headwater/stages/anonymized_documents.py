@@ -136,7 +136,7 @@ class _Persons:
         self.writer = privacy.Writer(policy, corpus)
         entities = chosen_entities(policy.entities, policy.countries, policy.own_entities)
         self._wanted = policy.enabled and "PERSON" in entities
-        self._allowed = frozenset(policy.allow)
+        self._allowed = privacy.Allowed(policy)
 
     def __call__(self, name: str) -> str | None:
         action = self.writer.action("PERSON")
