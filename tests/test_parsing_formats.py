@@ -284,6 +284,99 @@ def test_cells_that_span_rows_are_repeated_so_that_each_row_can_be_read_alone() 
     assert table.splitlines()[2:] == ["| Upper | 6 |", "| Upper | 18 |", "| closed on Sunday |  |"]
 
 
+# --- Markdown between angle brackets ---
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Use cp <source> <destination> to copy a file.",
+        "Pass <object> to the function and it returns a handle.",
+        "The <title> of a page is shown in the tab.",
+        "The <select> box holds countries, the <textarea> a remark, each <option> a word.",
+        "The <head> of department signs, and every <body> is heard.",
+        "The <video> tag and the <script> tag.",
+        "Rows go into a <table>, points into a <ul> or an <ol>.",
+        "Ping <address> at the <time> that <link> says.",
+        "Close the <iframe> and the <style> and the <svg>.",
+    ],
+)
+def test_placeholders_that_are_names_of_html_elements_are_read_with_what_follows(sentence: str) -> None:
+    after = f"# Limits\n\n{PROSE}\n"
+    document = parse_in_process(f"# Weir\n\n{sentence}\n\n{after}".encode(), "a.md")
+    assert [element.text for element in document.elements] == ["Weir", sentence, "Limits", PROSE]
+    in_heading = parse_in_process(f"# {sentence}\n\n{after}".encode(), "a.md")
+    assert [element.text for element in in_heading.elements] == [sentence, "Limits", PROSE]
+    in_item = parse_in_process(f"- {sentence}\n- open the lock\n\n{after}".encode(), "a.md")
+    assert [element.text for element in in_item.elements] == [sentence, "open the lock", "Limits", PROSE]
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "<title> of a page is shown in the tab.",
+        "<source> <destination>",
+        "<select>",
+        "<object>",
+        "<nav>",
+        "<table>",
+        "<script>",
+        "<textarea>",
+        "<div><title>",
+        "<div><style>",
+        "<div><plaintext>",
+        "<div><xmp>",
+        "<noframes>",
+        "<iframe src='https://example.com'>",
+    ],
+)
+def test_a_line_that_opens_with_a_tag_that_nobody_closes_loses_nothing(opening: str) -> None:
+    document = parse_in_process(f"# Weir\n\n{opening}\n\n# Limits\n\n{PROSE}\n".encode(), "a.md")
+    if not opening.startswith(("<script", "<textarea")):  # these go on to their end tag, blank lines or not
+        assert texts(document, "Title") == ["Weir", "Limits"]
+        assert sections(document)[PROSE] == ("Limits",)
+    assert opening.removeprefix("<div>") in document.text
+    assert PROSE in document.text
+
+
+def test_html_in_markdown_is_still_read_as_html() -> None:
+    source = f"""<script>
+var hidden = "<title>";
+</script>
+<style>p {{ color: red }}</style>
+
+Water is H<sub>2</sub>O<br>and <a href="x">the plan</a> shows a <kbd>Key</kbd> <!-- hidden -->.
+
+<nav>
+
+hidden
+
+</nav>
+
+<p align="center"><picture><source srcset="hidden.png"><img alt="The weir" src="w.png"></picture></p>
+
+<table><tr><td>Seal</td><td>4.50</td></tr><tr><td>Valve</td><td>12</td></tr></table>
+
+<a name="limits"></a>
+
+<div><my-note level="2">{PROSE}</my-note></div>
+"""
+    document = parse_in_process(source.encode(), "a.md")
+    assert "hidden" not in document.text and "color" not in document.text and "<" not in document.text
+    assert document.text.startswith("Water is H2O\nand the plan shows a Key .")
+    assert "The weir" in document.text and document.text.endswith(PROSE)
+    assert len(texts(document, "Table")) == 1
+
+
+def test_thousands_of_open_tags_are_read_in_time() -> None:
+    for opening in ("<title>", "<script ", "<div><title>", "<!--", "<a <b ", '<a "', "</title><table>"):
+        source = f"{opening * 20_000}\n\nword {opening * 20_000}\n\n{PROSE}\n".encode()
+        began = time.process_time()
+        with suppress(ParseError):
+            parse_in_process(source, "a.md")
+        assert time.process_time() - began < 10, opening
+
+
 # --- passwords ---
 
 

@@ -28,7 +28,7 @@ from headwater.pool import WorkerFailure, WorkerPool
 from headwater.types import ParsedDocument
 
 DEFAULT_POLICY = ParsePolicy()
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Part of the stage's fingerprint; raise it when the same bytes would parse to something else."""
 
 

@@ -7,7 +7,6 @@ their paragraphs.
 
 from __future__ import annotations
 
-import html
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,22 +19,13 @@ import yaml
 from headwater.parsing.blocks import Block
 from headwater.parsing.html import html_blocks
 from headwater.parsing.metadata import date_of, people_of, words_of
+from headwater.parsing.placeholders import escape_placeholders
 
 _YAML_BLOCK = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _TOML_BLOCK = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _MAX_FRONT_MATTER = 64 * 1024
 _HEADING_ID = re.compile(r"^(#{1,6}[ \t].*?)[ \t]*\{#[^}\n]*\}[ \t]*$", re.MULTILINE)
 _MAX_NESTING = 100  # markdown-it's own limit of 20 drops what lies deeper
-_TAG = re.compile(r"</?\s*([A-Za-z][A-Za-z0-9-]*)")
-# Any other "tag" is a placeholder or a type parameter that the author meant to be read: <your-name>, List<String>.
-_TAG_NAMES = """
-    a abbr address article aside audio b big blockquote body br button caption center cite code col colgroup dd del
-    details dfn div dl dt em embed fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i
-    iframe img input ins kbd label legend li link main mark meta nav noscript object ol option p picture pre q s samp
-    script section select small source span strike strong style sub summary sup svg table tbody td textarea tfoot th
-    thead time title tr tt u ul var video wbr
-"""
-_TAGS = frozenset(_TAG_NAMES.split())
 
 
 class _NoAliasLoader(yaml.SafeLoader):
@@ -148,23 +138,7 @@ def _renderer() -> Any:
     from markdown_it import MarkdownIt
 
     renderer = MarkdownIt("commonmark", {"html": True, "maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
-    renderer.add_render_rule("html_inline", _html_inline)
-    renderer.add_render_rule("html_block", _html_block)
+    renderer.core.ruler.after("inline", "placeholders", escape_placeholders)
     renderer.add_render_rule("s_open", lambda *_: "<s>")
     renderer.add_render_rule("s_close", lambda *_: "</s>")
     return renderer
-
-
-def _known(source: str) -> bool:
-    tag = _TAG.match(source.lstrip())
-    return tag is None or tag[1].lower() in _TAGS
-
-
-def _html_inline(self: Any, tokens: Any, index: int, options: Any, environment: Any) -> str:
-    content: str = tokens[index].content
-    return content if _known(content) else html.escape(content)
-
-
-def _html_block(self: Any, tokens: Any, index: int, options: Any, environment: Any) -> str:
-    content: str = tokens[index].content
-    return content if _known(content) else f"<p>{html.escape(content)}</p>"

@@ -19,9 +19,11 @@ _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECAS
 _FURNITURE_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "menu"})
 _NAMES_LEFT_OUT = """
     audio base button canvas datalist dialog embed frame frameset head hr iframe input link meta nav noembed noframes
-    noscript object param script select source style svg template textarea title track video xml
+    noscript object param script select style svg template textarea title video xml
 """
-_LEFT_OUT = frozenset(_NAMES_LEFT_OUT.split())
+LEFT_OUT = frozenset(_NAMES_LEFT_OUT.split())
+"""Not ``source`` and ``track``: the parser doesn't know that they are empty, and puts what follows into them."""
+
 _NAMES_OF_BLOCKS = """
     address article aside blockquote body caption center dd details dir div dl dt fieldset figcaption figure footer form
     header hgroup html legend li main menu ol p section summary table tbody td tfoot th thead tr ul
@@ -61,7 +63,7 @@ class _Walk:
         tag = element.tag
         if not isinstance(tag, str):  # a comment or processing instruction
             return
-        if tag in _LEFT_OUT or self._is_left_out(element, tag):
+        if tag in LEFT_OUT or self._is_left_out(element, tag):
             return
         if tag in _HEADINGS:
             self.flush()
@@ -195,7 +197,7 @@ def _gather(element: Any, pieces: list[str]) -> None:
         pieces.append(element.text)
     for child in element:
         tag = child.tag
-        if isinstance(tag, str) and tag not in _LEFT_OUT and "hidden" not in child.attrib:
+        if isinstance(tag, str) and tag not in LEFT_OUT and "hidden" not in child.attrib:
             if tag == "br":
                 pieces.append(_BREAK)
             elif tag == "img":
