@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headwater import dedup
 from headwater.dedup.minhash import choose_bands
@@ -190,6 +191,18 @@ def test_bands_fit_the_threshold() -> None:
         assert 1 - (1 - threshold**rows) ** bands >= 0.9995
     with pytest.raises(ValueError, match="too low"):
         choose_bands(0.01)
+
+
+def test_a_policy_takes_no_threshold_for_which_signatures_are_too_short() -> None:
+    least = 0.06
+    assert choose_bands(DedupPolicy(threshold=least).threshold) == (128, 1)
+    with pytest.raises(ValidationError, match=r"0\.06"):
+        DedupPolicy(threshold=0.05)
+    with pytest.raises(ValueError, match="too low"):
+        choose_bands(least - 0.01)
+
+
+def test_bands_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="permutations"):
         dedup.candidate_pairs(np.zeros((2, 128), np.uint32), 30, 6)
 

@@ -15,9 +15,10 @@ class DedupPolicy(Policy):
     enabled: bool = Field(default=True, description="False keeps every copy.")
     threshold: float = Field(
         default=0.8,
-        gt=0,
+        ge=0.06,
         le=1,
-        description="Exact Jaccard of word 5-shingles at which two documents are near-duplicates.",
+        description="Exact Jaccard of word 5-shingles at which two documents are near-duplicates; below 0.06 the "
+        "signatures would miss pairs.",
     )
     survivor: Literal["longest", "first_key", "first_seen", "best_quality"] = Field(
         default="longest",
