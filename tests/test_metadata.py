@@ -103,6 +103,13 @@ def test_numbers_and_persons_that_are_kept_lose_other_personal_data() -> None:
     }
 
 
+def test_a_date_without_a_day_counts_from_its_first_moment() -> None:
+    chosen = metadata.choose({"date": "2024-05", "modified": "2024"}, None)
+    assert chosen == {"date": "2024-05", "modified": "2024"}
+    fields = metadata.point_fields(metadata.dump(chosen))
+    assert (fields["date_seconds"], fields["modified_seconds"]) == (period("2024-05-01")[0], period("2024-01-01")[0])
+
+
 def test_a_point_gets_its_dates_as_text_and_as_seconds() -> None:
     fields = metadata.point_fields(metadata.dump(metadata.choose(STATED, "en")))
     assert set(fields) == set(metadata.FIELDS)
@@ -163,6 +170,10 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Corpus]:
     (tmp_path / "documents" / "letter.eml").write_bytes(
         mail_bytes("The early watch", "The early watch signs the log of the weir at noon, and hands the keys over.")
     )
+    for name, date in (("month", "2023-08"), ("year", "2022")):
+        (tmp_path / "documents" / f"{name}.md").write_text(
+            f"---\ndate: {date}\n---\n# The {name}\n\nIn that {name} the lower weir was greased twice, says the log of the watch.\n"
+        )
     with open_corpus(root) as corpus:
         assert all(check.passed for check in station_corpus.reindex(corpus).checks)
         yield corpus
@@ -176,6 +187,11 @@ def test_front_matter_and_headers_filter_a_search_and_hold_no_personal_data(corp
 
     assert found(date="2024-05") == {"page.md"} and found(date="2024") == {"page.md", "letter.eml"}
     assert found(date={"gte": "2024-03-05", "lt": "2024-03-06"}) == {"letter.eml"}
+    # A document that names no day counts from the first moment of its month or year.
+    assert found(date="2023-08") == {"month.md"} == found(date={"gte": "2023-08", "lt": "2024"})
+    assert found(date={"gte": "2023-09", "lt": "2024"}) == set()
+    assert found(date="2022") == {"year.md"} == found(date="2022-01")
+    assert found(date={"gte": "2022-06", "lt": "2023"}) == set()
     assert found(modified={"gte": "2024-11"}) == {"page.md"} and found(keywords="grease") == {"page.md"}
     assert found(meta__team="hydrology", meta__version={"gte": 3}) == {"page.md"}
     assert "weir.md" in found(language="en") and found(language="de") == set()

@@ -12,8 +12,9 @@ list of such):
 ``authors``, ``keywords``              text, equal to one of the field's entries; prefix
 ``page``                               whole number, one of the pages that the passage's text stands on; range of numbers
 ``date``, ``modified``                 ISO 8601, from a year alone to a moment: the stretch of time it names has to
-                                       hold the document's date. In a range ``gte`` and ``lt`` begin where that
-                                       stretch begins, ``gt`` and ``lte`` where it ends
+                                       hold the document's date (its first moment, where that is a year or a month).
+                                       In a range ``gte`` and ``lt`` begin where that stretch begins, ``gt`` and ``lte``
+                                       where it ends
 ``meta.<name>``                        text, number or boolean, equal to the field; range of numbers; prefix
 =====================================  =========================================================================
 

@@ -8,7 +8,10 @@ from datetime import date, datetime
 from email.utils import parsedate_to_datetime
 
 _SEPARATORS = re.compile(r"\s*[;\n]\s*")
-_PDF_DATE = re.compile(r"(?:D:)?(\d{4})(\d{2})?(\d{2})?(?:(\d{2})(\d{2})(\d{2})?)?(Z|[+-]\d{2}'?\d{2}'?)?'?\Z")
+_PDF_DATE = re.compile(
+    r"(?:D:)?(\d{4})(\d{2})?(\d{2})?(?:(\d{2})(\d{2})(\d{2})?)?(Z(?:00'?(?:00)?)?|[+-]\d{2}'?(?:\d{2})?)?'?\Z"
+)
+_MONTH = re.compile(r"\d{4}-\d{2}")
 _MAX_ENTRIES = 32
 _NEVER = 1601  # the year in which FILETIME begins: Office wrote no date
 _MAX_LENGTH = 200
@@ -38,7 +41,10 @@ def _entries(stated: object, separators: re.Pattern[str]) -> list[str]:
 
 
 def date_of(stated: object) -> str | None:
-    """Return a date or date and time as ISO 8601, from ISO 8601, RFC 5322 or PDF's notation; None from anything else."""
+    """Return a date or date and time as ISO 8601, from ISO 8601, RFC 5322 or PDF's notation; None from anything else.
+
+    A year or a month alone stays one (``2024``, ``2024-05``): the day is not known.
+    """
     if isinstance(stated, (datetime, date)):
         return stated.isoformat() if stated.year > _NEVER else None
     text = str(stated or "").strip()
@@ -46,6 +52,8 @@ def date_of(stated: object) -> str | None:
         return None
     if re.match(r"\d{4}-", text):
         try:
+            if _MONTH.fullmatch(text):
+                return date.fromisoformat(f"{text}-01").isoformat()[:7]
             return datetime.fromisoformat(text).isoformat() if len(text) > 10 else date.fromisoformat(text).isoformat()
         except ValueError:
             return None
@@ -58,12 +66,14 @@ def date_of(stated: object) -> str | None:
 
 
 def _pdf_date(match: re.Match[str]) -> str | None:
-    """ISO 32000-1, 7.9.4: ``D:YYYYMMDDHHmmSSOHH'mm'``, cut anywhere after the year."""
+    """ISO 32000-1, 7.9.4: ``D:YYYYMMDDHHmmSSOHH'mm'``, cut anywhere after the year. macOS writes ``Z00'00'`` for UTC."""
     year, month, day, hour, minute, second, zone = match.groups()
     try:
         if hour is None:
-            return date(int(year), int(month or 1), int(day or 1)).isoformat()
-        offset = "+00:00" if zone == "Z" else f"{zone[:3]}:{zone.replace(chr(39), '')[3:5]}" if zone else ""
+            first = date(int(year), int(month or 1), int(day or 1)).isoformat()
+            return first if day else first[:7] if month else first[:4]
+        digits = (zone or "").replace("'", "")
+        offset = "+00:00" if digits.startswith("Z") else f"{digits[:3]}:{digits[3:] or '00'}" if digits else ""
         moment = f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{offset}"
         return datetime.fromisoformat(moment).isoformat()
     except ValueError:
