@@ -9,7 +9,6 @@ the privacy policy work on every string in it, and :func:`point_fields` makes it
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -167,4 +166,4 @@ def _clean(text: str) -> str:
 
 def _is_number(value: Any) -> bool:
     """Return whether a value is a boolean, or a number that an index can hold."""
-    return isinstance(value, bool | int | float) and math.isfinite(value) and abs(value) < 2**63
+    return isinstance(value, bool | int | float) and abs(value) < 2**63  # which infinity and NaN are not

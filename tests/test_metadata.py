@@ -110,6 +110,11 @@ def test_a_date_without_a_day_counts_from_its_first_moment() -> None:
     assert (fields["date_seconds"], fields["modified_seconds"]) == (period("2024-05-01")[0], period("2024-01-01")[0])
 
 
+def test_numbers_that_no_index_holds_are_left_out() -> None:
+    stated = {"serial": int("9" * 400), "least": -(2**63) + 1, "most": 2**63, "nan": float("nan"), "share": 0.5}
+    assert metadata.choose({"front_matter": stated}, None) == {"meta": {"least": -(2**63) + 1, "share": 0.5}}
+
+
 def test_a_point_gets_its_dates_as_text_and_as_seconds() -> None:
     fields = metadata.point_fields(metadata.dump(metadata.choose(STATED, "en")))
     assert set(fields) == set(metadata.FIELDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import time
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import docx
 import msoffcrypto.format.ooxml
 import pptx
+import pyarrow as pa
 import pytest
 import yaml
 from docx.oxml import parse_xml
@@ -29,6 +31,7 @@ from headwater.parsing.ocr import engine, languages
 from headwater.parsing.ooxml import parsed_part
 from headwater.parsing.unlock import noting_passwords
 from headwater.policies import ParsePolicy
+from headwater.stages.columns import ELEMENTS, pack_elements
 from headwater.stages.parsed_documents import parse_stage
 from headwater.types import ParsedDocument
 
@@ -210,6 +213,22 @@ def test_json_becomes_named_values_with_numbers_as_written() -> None:
     assert [element.text for element in lines.elements] == ["part: Seal", "part: Valve"]
     apart = '{"part": "Seal\u2028large"}\r\n{"part": "Valve\x85"}\n'.encode()  # no ends of lines for JSON
     assert len(parse_in_process(apart, "parts.ndjson").elements) == 2
+
+
+@pytest.mark.parametrize("name", ["serial", "title", "author"])
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000])
+def test_a_number_that_nobody_could_write_down_stays_in_the_text(name: str, number: str) -> None:
+    document = parse_in_process(f"---\n{name}: {number}\n---\n# Weir\n\nIt is greased.\n".encode(), "weir.md")
+    assert "front matter can't be read" in document.metadata["notes"][0]
+    assert json.dumps(document.metadata)
+
+
+def test_names_of_sections_are_text_like_any_other() -> None:
+    long = "The weir is greased by whoever has the early watch. " * 50
+    source = json.dumps({"a\ud800b": {"": {"Bu\u0308ro\n2": {"note": long}}, "other": long}})
+    document = parse_in_process(source.encode(), "parts.json")
+    assert {element.section for element in document.elements} >= {("a\ufffdb",), ("a\ufffdb", "B\u00fcro 2")}
+    assert pa.array([pack_elements(document.elements)], ELEMENTS)
 
 
 def test_broken_json_names_the_line_and_not_the_text() -> None:

@@ -63,11 +63,17 @@ def build(blocks: Iterable[Block], metadata: Mapping[str, Any]) -> ParsedDocumen
         if pieces:
             position += len(SEPARATOR)
         end = position + len(text)
-        path = section if block.section is None else block.section
+        path = section if block.section is None else _path(block.section)
         elements.append(Element(kind, text, block.page, path, position, end))
         pieces.append(text)
         position = end
     return ParsedDocument(SEPARATOR.join(pieces), tuple(elements), dict(metadata))
+
+
+def _path(section: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that a parser gave a section as text like any other; one without text names nothing."""
+    names = (" ".join(normalise(name).split()) for name in section)
+    return tuple(name for name in names if name)
 
 
 def title_of(stated: object, blocks: Sequence[Block]) -> str | None:

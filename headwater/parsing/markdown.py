@@ -108,11 +108,11 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str, str | None]:
         if match is None or len(match[1]) > _MAX_FRONT_MATTER:
             continue
         try:
-            value = load(match[1])
+            value = _plain(load(match[1]))
         except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
             return {}, text, f"the front matter can't be read ({type(error).__name__}) and stays in the text"
-        if isinstance(value, Mapping):
-            return {str(key): _plain(entry) for key, entry in value.items()}, text[match.end() :], None
+        if isinstance(value, dict):
+            return value, text[match.end() :], None
         if value is None:
             return {}, text[match.end() :], None
     return {}, text, None
@@ -123,14 +123,15 @@ def _load_yaml(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value as JSON can hold it."""
+    """Return the value as JSON can hold it. Raises ValueError for a number with more digits than Python writes (4,300)."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [_plain(entry) for entry in value]
     if isinstance(value, (date, datetime, time)):
         return value.isoformat()
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    written = str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else written
 
 
 @lru_cache(maxsize=1)
