@@ -485,7 +485,7 @@ class Corpus:
         if number is None:
             raise missing
         info = self.ledger.release(self.name, number)
-        held = self._point_of(doc_id, info) if info.state != "dropped" else None
+        held = self.held_readers([doc_id], info).get(doc_id) if info.state != "dropped" else None
         if held is None:
             raise missing
         versions = info.table_versions
@@ -493,7 +493,7 @@ class Corpus:
         found = self.tables.source_objects.scan(versions["source_objects"]).filter(one).collect()
         now = self.tables.source_objects.scan().filter(one).select("readers").collect()
         groups = readers_of_principal(principal)
-        readers = [held["readers"] or (), *now["readers"]]
+        readers = [held, *now["readers"]]
         if found.is_empty() or not all(groups.intersection(allowed) for allowed in readers):
             raise missing
         texts = self.tables.anonymized_documents.scan(versions["anonymized_documents"])
@@ -522,21 +522,25 @@ class Corpus:
             },
         )
 
-    def _point_of(self, doc_id: str, info: ReleaseInfo) -> Mapping[str, Any] | None:
-        """Return the payload of one of a document's chunks as the release holds it: what search goes by."""
+    def held_readers(self, doc_ids: Collection[str], info: ReleaseInfo) -> dict[str, frozenset[str]]:
+        """Return those of the documents that a release holds, with the readers that it leaves them: what search goes by.
 
-        def look(chunks: Sequence[str]) -> Mapping[str, Any] | None:
+        Raises NotFoundError for a release that can't be opened, ReleaseError while it is restored.
+        """
+
+        def look(chunks: Sequence[str]) -> dict[str, frozenset[str]]:
             with self.searcher(info.number) as searcher:
-                hits = searcher.retrieve(chunks)
-                return hits[0].payload if hits else None
+                payloads = [hit.payload for hit in searcher.retrieve(chunks)]
+            return {payload["doc_id"]: frozenset(payload["readers"] or ()) for payload in payloads}
 
-        first = self._reopening(lambda: look([chunk_id(doc_id, 0)]))
-        if first is not None:
-            return first
-        # A chunk that got no vector is in no release; the others of its document are.
-        wanted = self.tables.index_manifest.scan(info.table_versions["index_manifest"])
-        others = wanted.filter(pl.col("doc_id") == doc_id).select("id").collect()["id"].to_list()
-        return self._reopening(lambda: look(others)) if others else None
+        found = self._reopening(lambda: look([chunk_id(doc_id, 0) for doc_id in doc_ids]))
+        rest = [doc_id for doc_id in doc_ids if doc_id not in found]
+        if rest:
+            # A chunk that got no vector is in no release; the others of its document are.
+            wanted = self.tables.index_manifest.scan(info.table_versions["index_manifest"])
+            others = wanted.filter(pl.col("doc_id").is_in(rest)).select("id").collect()["id"].to_list()
+            found |= self._reopening(lambda: look(others)) if others else {}
+        return found
 
     def receipts(self, key: str | None = None) -> list[Receipt]:
         """Return what became of every listed object (or of one), in order of key.

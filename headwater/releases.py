@@ -23,6 +23,7 @@ from headwater.lease import Lease
 from headwater.ledger import ReleaseInfo
 from headwater.receipts import record_receipts
 from headwater.source import EVERYONE
+from headwater.source.attachments import decider
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
@@ -272,8 +273,7 @@ def narrowed(corpus: Corpus, info: ReleaseInfo, current: pl.DataFrame) -> dict[s
 def _made_with(corpus: Corpus, version: int, current: pl.DataFrame) -> pl.DataFrame:
     """Return doc_id, readers, and ``decides``: the object whose readers of now (in ``current``) count for it.
 
-    What was attached to a mail goes by that mail's readers of now where it isn't listed itself any more: a mail that
-    can't be opened now has lost its attachments, but not the say over who may read them.
+    What was attached to a mail goes by that mail's readers of now where it isn't listed itself any more.
     """
     objects = corpus.tables.source_objects
     names = objects.scan(version).collect_schema().names()
@@ -281,14 +281,9 @@ def _made_with(corpus: Corpus, version: int, current: pl.DataFrame) -> pl.DataFr
         return objects.read(["doc_id", "readers"], version).with_columns(decides="doc_id")
     made = objects.read(["doc_id", "readers", "parent"], version)
     parents = dict(made.filter(pl.col("parent").is_not_null()).select("doc_id", "parent").iter_rows())
-    now = dict(current.iter_rows())
-
-    def listed(doc_id: str) -> str:
-        while doc_id not in now and doc_id in parents:
-            doc_id = parents[doc_id]
-        return doc_id
-
-    return made.select("doc_id", "readers", pl.Series("decides", [listed(name) for name in made["doc_id"]], pl.String))
+    now = set(current["doc_id"])
+    decides = [decider(name, parents, now) for name in made["doc_id"]]
+    return made.select("doc_id", "readers", pl.Series("decides", decides, pl.String))
 
 
 def _left(then: set[str], now: set[str]) -> set[str]:

@@ -278,6 +278,27 @@ def test_the_record_of_an_answer_does_not_name_what_its_groups_may_not_read_any_
         assert all(part["citation"] < len(now["citations"]) for part in now["alignments"])
 
 
+def test_the_record_of_an_answer_names_what_left_the_bucket_while_its_release_has_it(indexed_copy: Project) -> None:
+    folder = indexed_copy.root / "assets" / SMALL
+    with open_corpus(folder) as corpus:
+        headers = key(corpus.ledger, "answer", "documents", groups=["hr"])
+        stranger = key(corpus.ledger, "answer", "documents", name="stranger")
+        with serve(Access(ledger=corpus.ledger), corpus) as client:
+            question = "Where does the pay band of field engineers start?"
+            found = ask(client, "answer", headers, question=question).json()
+            before = client.get(f"/v1/answers/{found['id']}", headers=headers).json()
+            theirs = ask(client, "answer", stranger, question=question).json()
+            (folder / "documents" / "hr" / "pay.md").unlink()
+            Pipeline(corpus, workers=1).source_objects()
+            after = client.get(f"/v1/answers/{found['id']}", headers=headers).json()
+            listed = ask(client, "documents", headers)
+            assert "hr/pay.md" not in ask(client, "documents", stranger).text
+            assert "hr/pay.md" not in client.get(f"/v1/answers/{theirs['id']}", headers=stranger).text
+    assert "hr/pay.md" in {citation["key"] for sentence in before["sentences"] for citation in sentence["citations"]}
+    assert after == before
+    assert "hr/pay.md" in {document["key"] for document in listed.json()["documents"]}
+
+
 def test_while_the_providers_keys_are_missing_its_users_wait_and_keys_work(
     provider: Provider, ledger: Ledger, small_corpus: Corpus
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headwater.corpus import Corpus, open_corpus
+from headwater.documents import page_of_documents, readable_documents
 from headwater.erase import erase
 from headwater.errors import SourceError
 from headwater.hashing import digest_bytes, document_id
@@ -19,6 +20,7 @@ from headwater.ledger import Ledger
 from headwater.pipeline import Pipeline
 from headwater.policies import ParsePolicy, SourcePolicy
 from headwater.receipts import RECEIPT_STATES, Receipt
+from headwater.releases import rollback
 from headwater.reports import NoProgress, StageReport
 from headwater.requeue import requeue
 from headwater.source import SCHEMA, ObjectReader, open_store, requeue_objects, sync_objects
@@ -374,3 +376,31 @@ def test_a_revocation_reaches_what_was_attached_to_a_mail_that_cannot_be_opened_
     assert found and not any(key.startswith("offer.eml") for key in found)
     crew = Principal(frozenset({"crew"}))
     assert "offer.eml!/terms.txt" in {p.key for p in corpus.search(question, 10, release=before, principal=crew)}
+
+
+@pytest.mark.parametrize("narrowed", [True, False], ids=["narrowed", "before the release is narrowed"])
+def test_what_was_attached_is_listed_to_who_may_read_its_mail_now(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, narrowed: bool
+) -> None:
+    before = corpus.live()
+    assert before is not None
+    attached = "offer.eml!/terms.txt"
+    one = {document_id(corpus.name, attached)}
+
+    def listed(*groups: str) -> set[str]:
+        return {document.key for document in page_of_documents(corpus, readers={*groups, "*"}).documents}
+
+    assert attached in listed()
+    mail = documents_of(corpus) / "offer.eml"
+    mail.write_bytes(mail.read_bytes() + b"\r\n" * (corpus.policy.parse.max_bytes // 2 + 1))
+    (documents_of(corpus) / "offer.eml.acl.json").write_text('{"groups": ["crew"]}')
+    if narrowed:
+        station_corpus.reindex(corpus)
+        rollback(corpus, before, reason="Look.")
+    else:
+        monkeypatch.setattr("headwater.pipeline.apply_permissions", lambda *_: [])
+        Pipeline(corpus, workers=1).source_objects()
+    assert corpus.live() == before and attached not in {receipt.key for receipt in corpus.receipts()}
+    assert attached not in listed() and attached in listed("crew")
+    assert readable_documents(corpus, one, {"*"}, before) == frozenset()
+    assert readable_documents(corpus, one, {"crew", "*"}, before) == one

@@ -297,7 +297,7 @@ def test_receipts_and_lists_name_and_count_what_their_reader_may_see(
     assert not watch.leaks(page, groups)
     listed, after = set(), None
     while True:
-        part = page_of_documents(NAME, corpus.tables, corpus.ledger, readers=readers, after=after, limit=7)
+        part = page_of_documents(corpus, readers=readers, after=after, limit=7)
         assert not watch.leaks(part, groups)
         listed |= {document.key for document in part.documents}
         after = part.after

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pytest
 
 from headwater.corpus import Corpus, open_corpus
+from headwater.documents import page_of_documents, readable_documents
 from headwater.embedding import Bm25Encoder, VectorCache
+from headwater.erase import erase
 from headwater.errors import EmbeddingError, LeaseError, NotFoundError, ReleaseError, SourceError
-from headwater.hashing import chunk_id
+from headwater.hashing import chunk_id, document_id
 from headwater.index.contract import POINT_SCHEMA, IndexSpec
 from headwater.lease import Lease
 from headwater.pipeline import Pipeline
@@ -219,6 +221,60 @@ def test_a_narrowed_document_stays_closed_when_it_has_left_the_bucket(corpus: Co
     with pytest.raises(NotFoundError):
         corpus.document(doc_id, release=1)
     assert corpus.document(doc_id, release=1, principal=Principal(frozenset({"hr"}))).key == thing(0)
+
+
+def listed(corpus: Corpus, *groups: str, limit: int = 100) -> list[str]:
+    """Return the keys of the live release's documents that a member of ``groups`` is shown, read page by page."""
+    keys: list[str] = []
+    after = None
+    while True:
+        page = page_of_documents(corpus, readers={*groups, "*"}, after=after, limit=limit)
+        keys += [document.key for document in page.documents]
+        after = page.after
+        if after is None:
+            return keys
+
+
+def test_a_document_that_left_the_bucket_is_listed_while_the_live_release_has_it(corpus: Corpus, root: Path) -> None:
+    everything = listed(corpus)
+    gone = [thing(0), thing(3), thing(4)]
+    ids = {document_id(corpus.name, key) for key in gone}
+    for key in gone:
+        (root / "documents" / key).unlink()
+    reindex(corpus)
+    assert listed(corpus) == [key for key in everything if key not in gone]
+    rollback(corpus, 1, reason="That was a mistake.")
+    assert listed(corpus) == everything == sorted(everything)
+    for limit in (1, 2, 5, len(everything)):
+        assert listed(corpus, limit=limit) == everything
+    assert readable_documents(corpus, ids, {"*"}, 1) == ids
+    assert readable_documents(corpus, ids, {"*"}, 2) == frozenset()  # that release never had them
+
+
+def test_a_document_that_left_the_bucket_keeps_the_readers_that_it_was_left(corpus: Corpus, root: Path) -> None:
+    one = {document_id(corpus.name, thing(0))}
+    permit(root, 0, "hr")
+    permit(root, 1, "hr")
+    reindex(corpus)
+    (root / "documents" / thing(0)).unlink()
+    (root / "documents" / f"{thing(0)}.acl.json").unlink()
+    reindex(corpus)
+    rollback(corpus, 1, reason="Look.")  # as it was made, everyone could read both
+    assert thing(0) not in listed(corpus) and thing(1) not in listed(corpus)
+    assert {thing(0), thing(1)} <= set(listed(corpus, "hr"))
+    assert readable_documents(corpus, one, {"*"}, 1) == frozenset()
+    assert readable_documents(corpus, one, {"hr"}, 1) == one
+
+
+def test_an_erased_document_is_listed_in_no_release_that_had_it(corpus: Corpus, root: Path) -> None:
+    one = {document_id(corpus.name, thing(0))}
+    (root / "documents" / thing(0)).unlink()
+    reindex(corpus)
+    rollback(corpus, 1, reason="Look.")
+    assert thing(0) in listed(corpus)
+    erase(corpus, thing(0), reason="Asked for.")
+    assert thing(0) not in listed(corpus)
+    assert readable_documents(corpus, one, {"*"}, 1) == frozenset()
 
 
 def test_a_reader_of_a_named_release_notices_a_revocation(corpus: Corpus, root: Path) -> None:

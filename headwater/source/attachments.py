@@ -8,7 +8,7 @@ processes under the limits of the parse policy, never in the caller's: their byt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -36,6 +36,17 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _FIELD = re.compile(rb"^[A-Za-z][A-Za-z0-9-]*:(?=[ \t\r\n])", re.MULTILINE)
 _HEAD = 4096
 _MAIL_TYPES = ("message/rfc822", "application/vnd.ms-outlook")
+
+
+def decider(doc_id: str, parents: Mapping[str, str], listed: Container[str]) -> str:
+    """Return the object whose readers count for ``doc_id``: itself, or, once it is not ``listed``, its mail.
+
+    ``parents`` has the mail of what is attached. A mail that can't be opened now has lost its attachments, but not the say
+    over who may read them.
+    """
+    while doc_id not in listed and doc_id in parents:
+        doc_id = parents[doc_id]
+    return doc_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def _as_readable_now(corpus: Corpus, found: AnswerRecord) -> AnswerRecord:
     cited = {citation["doc"] for sentence in found.sentences for citation in sentence["citations"]}
     read = cited.union(passage["doc_id"] for passage in found.passages)
     readers = readers_of_principal(Principal(groups=frozenset(found.groups)))
-    readable = readable_documents(corpus.tables, read, readers)
+    readable = readable_documents(corpus, read, readers, found.release)
     return replace(
         found,
         passages=tuple(passage for passage in found.passages if passage["doc_id"] in readable),

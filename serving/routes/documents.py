@@ -47,15 +47,7 @@ def document_routes(shelf: Shelf) -> APIRouter:
         _, page = on_release(
             opened,
             None,
-            lambda _: page_of_documents(
-                opened.name,
-                opened.tables,
-                opened.ledger,
-                readers=readers,
-                prefix=prefix or "",
-                after=after,
-                limit=limit,
-            ),
+            lambda _: page_of_documents(opened, readers=readers, prefix=prefix or "", after=after, limit=limit),
         )
         note(request, corpus=corpus, release=page.release, limit=limit, results=len(page.documents))
         who.record("documents.list", corpus=corpus, release=page.release, counts={"documents": len(page.documents)})
