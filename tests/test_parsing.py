@@ -343,6 +343,53 @@ def test_encodings_are_recognised(encoding: str) -> None:
     assert parse_in_process(text.encode(encoding), "pumpe.txt").text == text
 
 
+GERMAN = "Die Größe der Straße für Fußgänger beträgt übrigens nur wenige Zentimeter. " * 4
+
+
+def declaring(charset: str, body: bytes) -> bytes:
+    return b"<html><head><meta charset='" + charset.encode() + b"'></head><body><p>" + body + b"</p></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "unread"),
+    [
+        (GERMAN.encode() + b"\xff Ende.", "a.txt", "1 byte is"),
+        (b"\xef\xbb\xbf" + GERMAN.encode() + b"\xff\x92 Ende.", "a.txt", "2 bytes are"),
+        ("Die Größe der Maßnahme".encode() + "ü".encode()[:1], "a.txt", "1 byte is"),
+        ("Die Größe für 5 €".encode()[:-1], "a.txt", "2 bytes are"),
+        (declaring("utf-8", "Die Größe der Straße".encode() + b"\xff\xfe"), "a.html", "2 bytes are"),
+    ],
+    ids=["a bad byte", "bad bytes after a mark", "cut off", "cut off within three bytes", "declared"],
+)
+def test_a_bad_or_missing_byte_costs_itself_and_not_the_whole_text(data: bytes, name: str, unread: str) -> None:
+    document = parse_in_process(data, name)
+    assert document.text.startswith("Die Größe")
+    assert "Ã" not in document.text
+    assert document.metadata["notes"] == [f"{unread} no valid UTF-8 and could not be read"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["Das Café".encode("cp1252"), declaring("utf-8", "Größe, Straße, Café, 5 €".encode("cp1252")), GERMAN.encode("cp1252")],
+    ids=["ends as a cut character would", "declares what it is not", "long"],
+)
+def test_what_is_no_utf_8_is_not_read_as_damaged_utf_8(data: bytes) -> None:
+    document = parse_in_process(data, "a.html" if data.startswith(b"<") else "a.txt")
+    assert "\ufffd" not in document.text
+    assert "Café" in document.text or "Straße" in document.text
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "us-ascii", "ISO8859-1", "latin1"])
+def test_text_that_declares_latin_1_keeps_its_quotes_and_the_euro_sign(charset: str) -> None:
+    sentence = "The fee is € 100 – we don’t “refund” it, says the café."
+    assert parse_in_process(declaring(charset, sentence.encode("cp1252")), "a.html").text == sentence
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "rot13", "hex", "no-such"])
+def test_a_declared_charset_that_is_none_is_passed_over(charset: str) -> None:
+    assert parse_in_process(declaring(charset, "Das Café \\n öffnet".encode("cp1252")), "a.html").text == "Das Café \\n öffnet"
+
+
 def test_text_is_normalised() -> None:
     document = parse_in_process(
         "Cafe\u0301 is line one  \r\nof a text\x00 of two\x07\r\n\r\nand the next paragraph ".encode(), "a.txt"

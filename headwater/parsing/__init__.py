@@ -215,7 +215,7 @@ def _parse(data: bytes, name: str, policy: ParsePolicy) -> ParsedDocument:
         raise UnsupportedFormat(f"no parser for {found.content_type}")
     install_pipeline(policy.sentence_model)
     blocks, stated = reader(opened, found.text or "", policy)
-    notes = [*found.notes, *stated.get("notes", [])]
+    notes = list(dict.fromkeys([*found.notes, *stated.get("notes", [])]))
     if opened is not data:
         notes.append("the file was encrypted")
     metadata: dict[str, Any] = {

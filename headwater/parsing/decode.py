@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from typing import NamedTuple
 
 # UTF-32 first: its little-endian mark starts with UTF-16's.
 _MARKS = (
@@ -16,7 +17,23 @@ _MARKS = (
 )
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_:.-]+)""", re.IGNORECASE)
 _SAMPLE = 64 * 1024
+_VALID_PER_BAD = 10
 _ENOUGH_TO_GUESS = 20  # bytes outside ASCII; with fewer the guess among single-byte encodings is a coin toss
+# Not texts in a charset of their own: transforms of bytes or of names, some of which take quadratic time.
+_NO_CHARSETS = (
+    *("base64", "hex", "zlib", "bz2", "uu", "quopri", "rot"),
+    *("idna", "punycode", "unicode", "raw", "undefined", "mbcs", "oem"),
+)
+_LARGER = {
+    **dict.fromkeys(("iso8859-1", "ascii"), "cp1252"),
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+}
 _CONTROLS = {code: None for code in range(32) if chr(code) not in "\t\n"} | {
     0x7F: None,
     0xFEFF: None,
@@ -38,40 +55,93 @@ def looks_binary(data: bytes) -> bool:
         return True
     if b"\0" not in sample:
         return False
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(sample)  # incremental: the sample may end inside a character
-    except UnicodeDecodeError:
-        return True
-    return False
+    return not _is_utf8_so_far(sample)
 
 
-def decode(data: bytes) -> tuple[str, str]:
-    """Return the text and the name of the encoding it was read as.
+class Decoded(NamedTuple):
+    """A text, the name of the encoding it was read as, and how many bytes could not be read as that."""
 
-    In order: a byte-order mark, UTF-16 or UTF-32 by the place of its zero bytes, valid UTF-8, a declared charset
-    (HTML and XML), charset-normalizer's guess where there is enough to go by, and at last Windows-1252 (the HTML standard's default).
+    text: str
+    encoding: str
+    unread: int = 0
+
+
+def decode(data: bytes, label: str | None = None) -> Decoded:
+    """Return the bytes as text; ``label`` is the charset that is stated for them elsewhere (a mail's).
+
+    In order: a byte-order mark, UTF-16 or UTF-32 by the place of its zero bytes, UTF-8 (valid, or with few bytes that are
+    not, see :func:`_damaged_utf8`), a declared charset (HTML, XML), charset-normalizer's guess where there is enough
+    to go by, and at last Windows-1252 (the HTML standard's default).
     """
     for mark, name in _MARKS:
         if data.startswith(mark):
-            return data[len(mark) :].decode(name, "replace"), name
+            return _utf8(data[len(mark) :]) if name == "utf-8" else Decoded(data[len(mark) :].decode(name, "replace"), name)
     if wide := _wide_encoding(data[:8192]):
-        return data.decode(wide, "replace"), wide
+        return Decoded(data.decode(wide, "replace"), wide)
+    if label is None and (declared := _DECLARED.search(data[:2048])):
+        label = declared[1].decode("ascii")
+    name = codec_of(label)
     try:
-        return data.decode("utf-8"), "utf-8"
+        return Decoded(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError:
-        pass
-    if declared := _DECLARED.search(data[:2048]):
-        try:
-            name = codecs.lookup(declared[1].decode("ascii")).name
-            if not name.startswith(("utf", "base64", "hex", "zlib", "bz2", "uu", "quopri", "rot")):
-                return data.decode(name, "replace"), name
-        except (LookupError, ValueError):
-            pass
+        if damaged := _damaged_utf8(data, declared=name == "utf-8"):
+            return damaged
+    if name is not None and not name.startswith("utf"):
+        return Decoded(data.decode(name, "replace"), name)
     from charset_normalizer import from_bytes
 
     if sum(byte > 127 for byte in data[:_SAMPLE]) >= _ENOUGH_TO_GUESS and (best := from_bytes(data[:_SAMPLE]).best()):
-        return data.decode(best.encoding, "replace"), best.encoding
-    return data.decode("cp1252", "replace"), "cp1252"
+        name = codec_of(best.encoding) or "cp1252"
+        return Decoded(data.decode(name, "replace"), name)
+    return Decoded(data.decode("cp1252", "replace"), "cp1252")
+
+
+def codec_of(label: str | None) -> str | None:
+    """Return the codec for a declared charset, None for one that is unknown or no charset.
+
+    As browsers do (Encoding Standard, 4.2), some labels stand for the larger set that programs write under them:
+    ``iso-8859-1`` and ``us-ascii`` for Windows-1252, with its euro sign and its quotes.
+    """
+    try:
+        name = codecs.lookup(label or "").name
+    except (LookupError, ValueError):
+        return None
+    return None if name.startswith(_NO_CHARSETS) else _LARGER.get(name, name)
+
+
+def unread_note(count: int) -> str:
+    """Return the note on a document some of whose bytes could not be read."""
+    return f"{count} {'byte is' if count == 1 else 'bytes are'} no valid UTF-8 and could not be read"
+
+
+def _utf8(data: bytes) -> Decoded:
+    text = data.decode("utf-8", "replace")
+    # Each replaced sequence became the three bytes of U+FFFD.
+    replaced = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+    return Decoded(text, "utf-8", len(data) - len(text.encode()) + 3 * replaced)
+
+
+def _damaged_utf8(data: bytes, declared: bool) -> Decoded | None:
+    """Return UTF-8 that a cut or a bad byte made invalid, None for what is more likely another encoding.
+
+    Other encodings have next to no sequences that are valid UTF-8; so ten of them for each bad one are proof, one is
+    enough where all that is wrong is that the text ends within a character, and as many as bad ones where UTF-8 is declared.
+    """
+    decoded = _utf8(data)
+    bad = decoded.text.count("\ufffd")
+    valid = len(decoded.text) - len(decoded.text.encode("ascii", "ignore")) - bad
+    if valid >= _VALID_PER_BAD * bad or (declared and valid >= bad) or (valid and _is_utf8_so_far(data)):
+        return decoded
+    return None
+
+
+def _is_utf8_so_far(data: bytes) -> bool:
+    """Whether it is UTF-8 that may end inside a character."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _wide_encoding(sample: bytes) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from headwater.errors import CorruptDocument, EncryptedDocument
-from headwater.parsing.decode import decode, looks_binary
+from headwater.parsing.decode import decode, looks_binary, unread_note
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -125,11 +125,13 @@ def detect(data: bytes, name: str) -> Detected:
     found = _binary_type(data, claimed)
     if found is not None:
         return Detected(found, None, _notes(claimed, found))
-    text, encoding = decode(data)
+    text, encoding, unread = decode(data)
     found = _text_type(text, claimed)
     notes = _notes(claimed, found)
     if encoding not in ("utf-8", "ascii"):
         notes.append(f"read as {encoding}")
+    if unread:
+        notes.append(unread_note(unread))
     return Detected(found, text, notes)
 
 

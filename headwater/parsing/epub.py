@@ -50,7 +50,7 @@ def epub_blocks(data: bytes, policy: ParsePolicy) -> tuple[list[Block], dict[str
                 )
             content = read_part(archive, chapter)
             if content is not None:
-                blocks.extend(html_blocks(decode(content)[0])[0])
+                blocks.extend(html_blocks(decode(content).text)[0])
     return blocks, _stated(package)
 
 

@@ -48,7 +48,7 @@ def _stated(compound: Any) -> dict[str, Any]:
     from headwater.parsing.decode import decode
 
     def text(value: object) -> str:
-        return (decode(value)[0] if isinstance(value, bytes) else str(value or "")).strip("\0 ")
+        return (decode(value).text if isinstance(value, bytes) else str(value or "")).strip("\0 ")
 
     stated = compound.get_metadata()
     fields = {
