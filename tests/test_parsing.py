@@ -370,7 +370,11 @@ def test_a_bad_or_missing_byte_costs_itself_and_not_the_whole_text(data: bytes, 
 
 @pytest.mark.parametrize(
     "data",
-    ["Das Café".encode("cp1252"), declaring("utf-8", "Größe, Straße, Café, 5 €".encode("cp1252")), GERMAN.encode("cp1252")],
+    [
+        "Das Café".encode("cp1252"),
+        declaring("utf-8", "Größe, Straße, Café, 5 €".encode("cp1252")),
+        GERMAN.encode("cp1252"),
+    ],
     ids=["ends as a cut character would", "declares what it is not", "long"],
 )
 def test_what_is_no_utf_8_is_not_read_as_damaged_utf_8(data: bytes) -> None:
@@ -387,7 +391,10 @@ def test_text_that_declares_latin_1_keeps_its_quotes_and_the_euro_sign(charset: 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "rot13", "hex", "no-such"])
 def test_a_declared_charset_that_is_none_is_passed_over(charset: str) -> None:
-    assert parse_in_process(declaring(charset, "Das Café \\n öffnet".encode("cp1252")), "a.html").text == "Das Café \\n öffnet"
+    assert (
+        parse_in_process(declaring(charset, "Das Café \\n öffnet".encode("cp1252")), "a.html").text
+        == "Das Café \\n öffnet"
+    )
 
 
 def test_text_is_normalised() -> None:

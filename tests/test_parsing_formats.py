@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import struct
@@ -606,6 +607,72 @@ def test_text_after_an_attachment_is_part_of_the_mail() -> None:
     message.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="plan.pdf")
     message.attach(letter_part("Please bring the key."))
     assert parse_in_process(message.as_bytes(), "a.eml").text.endswith("Please bring the key.")
+
+
+def alternatives(*forms: tuple[str, str]) -> bytes:
+    """Return a mail of the forms (content type, text), in their order."""
+    source = (
+        "Subject: Lock\nFrom: a@example.com\nMIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=x\n\n"
+    )
+    for content_type, text in forms:
+        source += f"--x\nContent-Type: {content_type}; charset=utf-8\n\n{text}\n"
+    return (source + "--x--\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("forms", "expected"),
+    [
+        ([("text/plain", "Opens at six."), ("text/html", "<img src='cid:1'><p> </p>")], "Opens at six."),
+        ([("text/plain", " "), ("text/html", "<p>Opens at six.</p>")], "Opens at six."),
+        ([("text/html", "<p>Opens at six.</p>"), ("text/plain", "plain")], "Opens at six."),
+        ([("text/plain", "plain"), ("text/markdown", "Opens *at* six.")], "Opens at six."),
+        ([("text/plain", "Opens at six."), ("text/x-amp-html", "<p>amp</p>")], "Opens at six."),
+        ([("text/plain", "plain"), ("text/x-amp-html", "<p>amp</p>"), ("text/html", "<p>Opens at six.</p>")], "Opens at six."),
+    ],
+)  # fmt: skip
+def test_of_the_forms_of_a_mail_the_richest_with_words_is_read(forms: list[tuple[str, str]], expected: str) -> None:
+    mail = alternatives(*forms)
+    assert parse_in_process(mail, "a.eml").text == f"Lock\n\n{expected}"
+    assert attachments(mail) == []
+
+
+def test_a_form_that_is_a_file_is_one() -> None:
+    mail = alternatives(("text/plain", "Opens at six."), ("text/calendar", "BEGIN:VCALENDAR"))
+    assert parse_in_process(mail, "a.eml").text == "Lock\n\nOpens at six."
+    assert [file.content_type for file in attachments(mail)] == ["text/calendar"]
+
+
+def alone(content_type: str, content: bytes) -> bytes:
+    """Return a mail whose body is one part without a name."""
+    head = f"Subject: Lock\nFrom: a@example.com\nMIME-Version: 1.0\nContent-Type: {content_type}\n\n"
+    return head.encode() + content
+
+
+def test_the_only_part_of_a_mail_is_its_body_or_a_file() -> None:
+    for kind in ("markdown", "enriched", "x-unheard-of"):
+        mail = alone(f"text/{kind}", b"The lock opens at six.")
+        assert parse_in_process(mail, "a.eml").text == "Lock\n\nThe lock opens at six."
+        assert attachments(mail) == []
+    scan = alone("application/pdf", b"%PDF-1.4")
+    [attached] = attachments(scan)
+    assert (attached.name, attached.content_type, attached.data) == ("attachment-1.pdf", "application/pdf", b"%PDF-1.4")
+    assert parse_in_process(scan, "a.eml").metadata["attachments"] == ["attachment-1.pdf"]
+    assert attachments(alone("multipart/mixed; boundary=x", b"no part at all")) == []
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "us-ascii", "windows-1252"])
+def test_a_mail_in_latin_1_keeps_its_quotes_and_the_euro_sign(charset: str) -> None:
+    mail = alone(f"text/plain; charset={charset}", "The fee is € 100 – we don’t “refund” it.".encode("cp1252"))
+    assert parse_in_process(mail, "a.eml").text == "Lock\n\nThe fee is € 100 – we don’t “refund” it."
+
+
+def test_a_byte_of_a_mail_that_cannot_be_read_is_noted() -> None:
+    words = "Die Größe der Schleuse".encode() + b"\xff"
+    body = base64.b64encode(words)
+    mail = alone("text/plain; charset=utf-8\nContent-Transfer-Encoding: base64", body)
+    document = parse_in_process(mail, "a.eml")
+    assert "Die Größe der Schleuse" in document.text
+    assert document.metadata["notes"] == ["1 byte is no valid UTF-8 and could not be read"]
 
 
 def letter_part(text: str) -> EmailMessage:

@@ -75,7 +75,11 @@ def decode(data: bytes, label: str | None = None) -> Decoded:
     """
     for mark, name in _MARKS:
         if data.startswith(mark):
-            return _utf8(data[len(mark) :]) if name == "utf-8" else Decoded(data[len(mark) :].decode(name, "replace"), name)
+            return (
+                _utf8(data[len(mark) :])
+                if name == "utf-8"
+                else Decoded(data[len(mark) :].decode(name, "replace"), name)
+            )
     if wide := _wide_encoding(data[:8192]):
         return Decoded(data.decode(wide, "replace"), wide)
     if label is None and (declared := _DECLARED.search(data[:2048])):

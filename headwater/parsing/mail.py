@@ -7,6 +7,7 @@ import email.policy
 import mimetypes
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage, Message
 from email.utils import getaddresses, parsedate_to_datetime
@@ -15,19 +16,28 @@ from typing import Any
 
 from headwater.errors import EncryptedDocument, ParseLimitExceeded
 from headwater.parsing.blocks import Block
-from headwater.parsing.decode import decode
+from headwater.parsing.decode import Decoded, codec_of, decode, unread_note
 from headwater.parsing.html import html_blocks
+from headwater.parsing.markdown import markdown_blocks
 from headwater.parsing.plain import plain_blocks
 from headwater.policies import ParsePolicy
 
 ENCRYPTED = ("application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted")
-# Signatures, and the parts of an encrypted message, are no documents.
+# Signatures, the parts of an encrypted message, and what is there a second time are no documents.
 _NO_DOCUMENT = (
     *ENCRYPTED,
     "application/pkcs7-signature",
     "application/x-pkcs7-signature",
     "application/pgp-signature",
+    "text/x-amp-html",  # the HTML once more, for programs that run it
 )
+# Texts that another program reads, each better as a file of its own than among the words of the mail.
+_TEXT_FILES = (
+    *("text/calendar", "text/csv", "text/tab-separated-values", "text/vcard", "text/x-vcard", "text/directory"),
+    *("text/rtf", "text/xml", "text/css", "text/javascript", "text/rfc822-headers"),
+)
+_MARKDOWN = ("text/markdown", "text/x-markdown")
+_ASCII = ("us-ascii", "ascii")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MAX_PARTS_DEPTH = 50
 """Multiparts within multiparts; mail programs nest four or five deep."""
@@ -148,9 +158,10 @@ def mail_blocks(data: bytes, text: str) -> tuple[list[Block], dict[str, Any]]:
     types = {message.get_content_type(), *(part.get_content_type() for part in message.iter_parts())}
     if not parts.texts and not types.isdisjoint(ENCRYPTED):
         raise EncryptedDocument("the message is encrypted; store a decrypted copy")
-    for part in parts.texts:
-        blocks.extend(body_blocks(_content(part), part.get_content_type() == "text/html"))
-    return blocks, metadata
+    notes: list[str] = []
+    for body in parts.texts:
+        blocks.extend(_read(body, notes))
+    return blocks, {**metadata, "notes": notes}
 
 
 def body_blocks(content: str, is_html: bool) -> list[Block]:
@@ -201,11 +212,15 @@ def _date(message: EmailMessage) -> str | None:
         return None
 
 
+Body = EmailMessage | tuple["list[Body]", ...]
+"""A text to read, or forms of the same text of which one is read: the first that has something to read."""
+
+
 @dataclass(slots=True)
 class _Parts:
     """The leaves of a message: texts to read, and files."""
 
-    texts: list[EmailMessage] = field(default_factory=list)
+    texts: list[Body] = field(default_factory=list)
     files: list[EmailMessage] = field(default_factory=list)
 
 
@@ -230,28 +245,62 @@ def _sort(part: EmailMessage, parts: _Parts, depth: int) -> None:
         else:
             for child in children:
                 _sort(child, parts, depth + 1)
-    elif (
-        content_type in ("text/plain", "text/html")
-        and part.get_content_disposition() != "attachment"
-        and not _filename(part)
-    ):
+    elif _is_text(part):
         parts.texts.append(part)
-    elif content_type not in _NO_DOCUMENT and not _decorates(part) and (depth or _filename(part)):
+    elif content_type not in _NO_DOCUMENT and not _decorates(part) and (depth or not _is_torn(part)):
         parts.files.append(part)
 
 
+def _is_text(part: EmailMessage) -> bool:
+    """Whether this is to be read as the mail's own words: Markdown and enriched text as well as plain text and HTML."""
+    return (
+        part.get_content_maintype() == "text"
+        and part.get_content_type() not in (*_TEXT_FILES, *_NO_DOCUMENT)
+        and part.get_content_disposition() != "attachment"
+        and not _filename(part)
+    )
+
+
+def _is_torn(part: EmailMessage) -> bool:
+    """Whether this says that it has parts and has none."""
+    return part.get_content_maintype() == "multipart" and not _filename(part)
+
+
 def _sort_alternatives(children: list[EmailMessage], parts: _Parts, depth: int) -> None:
-    """Of the same text in several forms take one: HTML where there is some, else the last (the richest)."""
+    """Order several forms of the same text: HTML where there is some, and the last (the richest, RFC 2046, 5.1.4) before the first."""
     forms = []
     for child in children:
         form = _Parts()
         _sort(child, form, depth + 1)
         parts.files.extend(form.files)
-        forms.append(form)
-    with_text = [form for form in forms if form.texts]
-    html = [form for form in with_text if any(text.get_content_type() == "text/html" for text in form.texts)]
-    for form in (html or with_text)[-1:]:
-        parts.texts.extend(form.texts)
+        forms.append(form.texts)
+    with_text = [form for form in reversed(forms) if form]
+    if with_text:
+        parts.texts.append(tuple(sorted(with_text, key=lambda form: not _has_html(form))))
+
+
+def _has_html(form: list[Body]) -> bool:
+    return any(
+        text.get_content_type() == "text/html" if isinstance(text, EmailMessage) else any(map(_has_html, text))
+        for text in form
+    )
+
+
+def _read(body: Body, notes: list[str]) -> list[Block]:
+    if isinstance(body, tuple):
+        for form in body:
+            noted: list[str] = []
+            blocks = [block for text in form for block in _read(text, noted)]
+            if any(block.text.strip() for block in blocks):
+                notes.extend(noted)
+                return blocks
+        return []
+    content = _content(body)
+    if content.unread:
+        notes.append(unread_note(content.unread))
+    if body.get_content_type() in _MARKDOWN:
+        return markdown_blocks(content.text)[0]
+    return body_blocks(content.text, body.get_content_type() == "text/html")
 
 
 def _decorates(part: EmailMessage) -> bool:
@@ -288,12 +337,17 @@ def _as_bytes(message: Message[str, str]) -> bytes:
     return message.as_bytes(policy=email.policy.compat32)
 
 
-def _content(part: EmailMessage) -> str:
-    try:
-        content = part.get_content()
-    except (LookupError, ValueError):  # an unknown charset, or bytes that are not in the declared one
-        content = None
-    if isinstance(content, str) and "\ufffd" not in content:
-        return content
+def _content(part: EmailMessage) -> Decoded:
     payload = part.get_payload(decode=True)
-    return decode(payload)[0] if isinstance(payload, bytes) else str(payload or "")
+    if not isinstance(payload, bytes):
+        return Decoded(str(payload or ""), "")
+    try:
+        label = part.get_content_charset()
+    except Exception:  # malformed parameters, as in _header
+        label = None
+    charset = codec_of(label)
+    if charset is not None and label not in _ASCII:  # which programs state that don't know; the bytes tell more
+        with suppress(UnicodeError):
+            return Decoded(payload.decode(charset), charset)
+    # Bytes that are not in the charset they state: a damaged one, or another.
+    return decode(payload, label if charset in ("utf-8", "cp1252") else None)

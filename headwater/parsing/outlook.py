@@ -52,7 +52,10 @@ def msg_blocks(data: bytes) -> tuple[list[Block], dict[str, Any]]:
     metadata["attachments"] = names
     blocks = [Block("Title", subject, level=0)] if subject else []
     html = _html(message)
-    return [*blocks, *body_blocks(html or message.body or "", bool(html))], metadata
+    body = body_blocks(html, is_html=True) if html else []
+    if not any(block.text.strip() for block in body):
+        body = body_blocks(message.body or "", is_html=False)
+    return [*blocks, *body], metadata
 
 
 def message_files(data: bytes, policy: ParsePolicy) -> Iterator[File]:
