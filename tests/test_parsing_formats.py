@@ -253,6 +253,54 @@ def test_org_headings_and_keywords() -> None:
     assert sections(document)["See the plan."] == ("Operation", "Lock")
 
 
+def test_word_text_whose_hiding_is_switched_off_is_read() -> None:
+    document = docx.Document()
+    paragraph = document.add_paragraph("The lock ")
+    for words, value in (("opens ", "0"), ("at ", "false"), ("six ", "off"), ("hidden ", "1"), ("hidden", None)):
+        run = paragraph.add_run(words)
+        stated = f'w:val="{value}"' if value else ""
+        run._r.get_or_add_rPr().append(parse_xml(f'<w:vanish xmlns:w="{W}" {stated}/>'))
+    assert parse_in_process(saved(document), "a.docx").text == "The lock opens at six"
+
+
+def odf_file(kind: str, body: str) -> bytes:
+    spaces = ODF + ' xmlns:draw="urn:oasis:names:tc:opendocument:xmlns:drawing:1.0"'
+    content = (
+        f"<office:document-content {spaces}><office:body><office:{kind}>{body}</office:{kind}></office:body>"
+        "</office:document-content>"
+    )
+    mimetype = f"application/vnd.oasis.opendocument.{kind}"
+    return zipped({"mimetype": mimetype, "content.xml": content})
+
+
+def odf_row(*cells: str) -> str:
+    return f"<table:table-row>{''.join(f'<table:table-cell>{cell}</table:table-cell>' for cell in cells)}</table:table-row>"
+
+
+def boxed(content: str) -> str:
+    return f"<draw:frame><draw:text-box><text:p>{content}</text:p></draw:text-box></draw:frame>"
+
+
+def test_comments_on_cells_are_not_read_and_what_is_in_a_cell_is_read_once() -> None:
+    comment = "<office:annotation><dc:creator>Ada</dc:creator><text:p>secret</text:p></office:annotation>"
+    note = "<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>at noon</text:p></text:note-body></text:note>"
+    rows = odf_row("<text:p>Lock</text:p>", "<text:p>Level</text:p>") + odf_row(
+        f"{comment}<text:p>Upper{note}</text:p>",
+        f"<text:list><text:list-item><text:p>two{boxed('metres')}</text:p></text:list-item></text:list>",
+    )
+    for kind, name in (("spreadsheet", "a.ods"), ("text", "a.odt")):
+        data = odf_file(kind, f'<table:table table:name="Levels">{rows}</table:table>')
+        [table] = texts(parse_in_process(data, name), "Table")
+        assert table == "| Lock | Level |\n| --- | --- |\n| Upper (at noon) | two metres |"
+
+
+def test_text_boxes_are_read_once_and_also_where_they_hang_on_a_heading() -> None:
+    body = f"<text:p>Weir{boxed('outer' + boxed('inner'))}</text:p><text:h>Lock{boxed('beside the heading')}</text:h>"
+    document = parse_in_process(odf_file("text", body), "a.odt")
+    assert [element.text for element in document.elements] == ["Weir", "outer", "inner", "Lock", "beside the heading"]
+    assert sections(document)["beside the heading"] == ("Lock",)
+
+
 def test_word_documents_keep_footnotes_and_merged_cells_and_leave_hidden_text_out() -> None:
     document = docx.Document()
     document.add_heading("Weir", level=1)

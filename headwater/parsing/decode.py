@@ -84,19 +84,19 @@ def decode(data: bytes, label: str | None = None) -> Decoded:
         return Decoded(data.decode(wide, "replace"), wide)
     if label is None and (declared := _DECLARED.search(data[:2048])):
         label = declared[1].decode("ascii")
-    name = codec_of(label)
+    charset = codec_of(label)
     try:
         return Decoded(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError:
-        if damaged := _damaged_utf8(data, declared=name == "utf-8"):
+        if damaged := _damaged_utf8(data, declared=charset == "utf-8"):
             return damaged
-    if name is not None and not name.startswith("utf"):
-        return Decoded(data.decode(name, "replace"), name)
+    if charset is not None and not charset.startswith("utf"):
+        return Decoded(data.decode(charset, "replace"), charset)
     from charset_normalizer import from_bytes
 
     if sum(byte > 127 for byte in data[:_SAMPLE]) >= _ENOUGH_TO_GUESS and (best := from_bytes(data[:_SAMPLE]).best()):
-        name = codec_of(best.encoding) or "cp1252"
-        return Decoded(data.decode(name, "replace"), name)
+        charset = codec_of(best.encoding) or "cp1252"
+        return Decoded(data.decode(charset, "replace"), charset)
     return Decoded(data.decode("cp1252", "replace"), "cp1252")
 
 

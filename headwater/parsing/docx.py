@@ -131,6 +131,11 @@ def _value(element: Any | None) -> str:
     return (element.get(f"{_W}val") or "") if element is not None else ""
 
 
+def _is_on(element: Any | None) -> bool:
+    """Whether a property is set; ``w:val="0"`` switches off what the style switches on (ISO/IEC 29500-1, 17.17.4)."""
+    return element is not None and _value(element) not in ("0", "false", "off")
+
+
 def _flow(parent: Any, state: _State) -> Iterator[Block]:
     for child in parent:
         if child.tag == f"{_W}p":
@@ -191,7 +196,7 @@ def _gather(element: Any, pieces: list[str], state: _State) -> None:
             if chosen is not None:
                 _gather(chosen, pieces, state)
         elif tag == f"{_W}r":
-            if child.find(f"{_W}rPr/{_W}vanish") is None:
+            if not _is_on(child.find(f"{_W}rPr/{_W}vanish")):
                 _gather(child, pieces, state)
         elif isinstance(tag, str) and tag not in _NOT_SHOWN:
             _gather(child, pieces, state)

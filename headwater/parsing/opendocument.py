@@ -87,12 +87,14 @@ def _blocks(parent: Any, page: int | None, item: bool = False) -> Iterator[Block
         if tag == f"{_TEXT}h":
             level = child.get(f"{_TEXT}outline-level", "1")
             yield Block("Title", _words(child), page, max(int(level) - 1, 0) if level.isdecimal() else 0)
+            for box in _boxes(child):
+                yield from _blocks(box, page)
         elif tag == f"{_TEXT}p":
             text = _words(child)
             if text:
                 yield Block("ListItem" if item else classify(text), text, page)
-            for frame in child.iter(f"{_DRAW}text-box"):
-                yield from _blocks(frame, page)
+            for box in _boxes(child):
+                yield from _blocks(box, page)
         elif tag == f"{_TABLE}table":
             table = markdown_table(_rows(child))
             if table:
@@ -110,10 +112,30 @@ def _rows(table: Any) -> Iterator[list[str]]:
             continue
         cells: list[str] = []
         for cell in row.iterchildren(f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell"):
-            text = " ".join(filter(None, (_words(paragraph) for paragraph in cell.iter(f"{_TEXT}p", f"{_TEXT}h"))))
+            text = " ".join(filter(None, map(_words, _paragraphs(cell))))
             cells.extend([text] * _repeats(cell, "columns"))
         for _ in range(_repeats(row, "rows") if any(cells) else 1):
             yield cells
+
+
+def _paragraphs(parent: Any) -> Iterator[Any]:
+    """Yield what of a cell :func:`_words` reads: its paragraphs, and those of the text boxes that are anchored to them."""
+    for child in parent:
+        if child.tag in (f"{_TEXT}p", f"{_TEXT}h"):
+            yield child
+            for box in _boxes(child):
+                yield from _paragraphs(box)
+        elif child.tag not in _NOT_READ:
+            yield from _paragraphs(child)
+
+
+def _boxes(parent: Any) -> Iterator[Any]:
+    """Yield the text boxes in a paragraph, without those that are in one of them."""
+    for child in parent:
+        if child.tag == f"{_DRAW}text-box":
+            yield child
+        elif child.tag not in _NOT_READ:
+            yield from _boxes(child)
 
 
 def _repeats(element: Any, what: str) -> int:
