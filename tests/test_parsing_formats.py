@@ -245,6 +245,50 @@ def test_xml_becomes_named_values_and_paragraphs() -> None:
     assert [element.text for element in document.elements] == ["part Name: Seal\nprice: 4.50", PROSE * 4]
 
 
+def test_xml_elements_without_text_give_their_attributes() -> None:
+    source = (
+        '<catalog xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:noNamespaceSchemaLocation="a.xsd" owner="River works">'
+        '<item id="7" name="Pump" unitPrice="5 EUR"/><item name="Valve" unitPrice=""/><group kind="spare"><item id="8"/></group></catalog>'
+    )
+    document = parse_in_process(source.encode(), "a.xml")
+    assert [element.text for element in document.elements] == [
+        "owner: River works", "name: Pump\nunit Price: 5 EUR", "name: Valve", "kind: spare",
+    ]  # fmt: skip
+    mixed = '<part lang="en"><name lang="en">Seal</name><size unit="mm" value="40"/><note>dry</note></part>'
+    document = parse_in_process(mixed.encode(), "b.xml")
+    assert document.text == "name: Seal\nsize unit: mm\nsize value: 40\nnote: dry"
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
+def test_the_line_that_tells_excel_the_delimiter_is_no_row(first: str) -> None:
+    rows = "Name;Amount, net\r\nPump;1,50\r\n"
+    document = parse_in_process(f"{first}\r\n{rows}".encode(), "a.csv")
+    assert document.text == "| Name | Amount, net |\n| --- | --- |\n| Pump | 1,50 |"
+    word = parse_in_process(b"sep=arate\nPump\n", "a.csv")
+    assert "sep=arate" in word.text
+
+
+def test_footnotes_of_rich_text_are_paragraphs_of_their_own() -> None:
+    note = rb"{\super\chftn}{\footnote\ftnalt\pard\plain {\super\chftn} %s {\b day}.\par Se\'e9an says so.}"
+    source = (
+        rb"{\rtf1\ansi\deff0{\fonttbl{\f0 Arial;}}\pard Staff have 28 days" + note % b"Part-time staff have 14"
+        + rb" a year" + note % b"Or 29" + rb".\par " + PROSE.encode() + rb"\par}"
+    )  # fmt: skip
+    document = parse_in_process(source, "a.rtf")
+    assert [element.text for element in document.elements] == [
+        "Staff have 28 days a year.", PROSE, "Part-time staff have 14 day.", "Seéan says so.", "Or 29 day.", "Seéan says so.",
+    ]  # fmt: skip
+    for end in range(0, len(source), 7):  # cut off anywhere
+        with suppress(ParseError):
+            parse_in_process(source[:end], "a.rtf")
+    with_picture = rb"{\rtf1\ansi {\pict\bin4 }}}}" + rb"}Staff{\footnote All of them.} rest.\par}"
+    assert parse_in_process(with_picture, "a.rtf").text == "Staff rest.\n\nAll of them."
+    began = time.process_time()
+    with suppress(ParseError):
+        parse_in_process(rb"{\rtf1 " + rb"{\footnote a" * 50_000, "a.rtf")
+    assert time.process_time() - began < 10
+
+
 def test_org_headings_and_keywords() -> None:
     source = f"#+TITLE: Weir Manual\n#+AUTHOR: Ada Miller\n* TODO Operation :daily:\n{PROSE}\n** Lock\nSee [[https://example.com][the plan]].\n"
     document = parse_in_process(source.encode(), "weir.org")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from lxml import etree
@@ -17,6 +18,7 @@ from headwater.parsing.blocks import Block
 
 _SNIFFED = 64 * 1024
 _DELIMITERS = ",;\t|"
+_STATED = re.compile(r'("?)sep=([,;:|^~\t])\1[ \t]*(?:\n|\Z)', re.IGNORECASE)
 _MAX_FIELD = 2**24
 
 
@@ -58,9 +60,20 @@ def html_table(html: str) -> str:
 
 
 def csv_blocks(text: str, tabs: bool) -> list[Block]:
-    """Return a CSV or TSV file as one ``Table``; the delimiter is sniffed among comma, semicolon, tab and bar."""
+    """Return a CSV or TSV file as one ``Table``.
+
+    The delimiter is the one that a first line ``sep=;`` states (Excel's, and no row), else sniffed among comma,
+    semicolon, tab and bar.
+
+    Raises:
+        EmptyDocument: no cell holds text.
+    """
     csv.field_size_limit(_MAX_FIELD)
-    reader = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")), delimiter=_delimiter(text, tabs))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    stated = _STATED.match(text)
+    if stated:
+        text = text[stated.end() :]
+    reader = csv.reader(io.StringIO(text), delimiter=stated[2] if stated else _delimiter(text, tabs))
     table = markdown_table(reader)
     if not table:
         raise EmptyDocument("the table holds no text")
