@@ -584,6 +584,32 @@ def test_the_corpus_chooses_what_of_a_page_is_read(choice: str, whole: bool) -> 
         assert ("Menu entry 3" in parse_in_process(page, "weir.html", policy).text) is whole
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "<h2><button>How do I reset the gauge?</button></h2>",
+        "<h2><span><button aria-expanded=false><i>How do I reset the gauge?</i></button></span></h2>",
+        "<summary><button>How do I reset the gauge?</button></summary>",
+        "<dt><button>How do I reset the gauge?</button></dt>",
+        "<div><button aria-controls=a1>How do I reset the gauge?</button></div>",
+    ],
+)
+def test_questions_that_are_buttons_are_read(question: str) -> None:
+    page = f"<html><body><h1>Questions <button>Copy link</button></h1>{question}<div id=a1><p>{PROSE}</p></div><button>Send</button>"
+    document = parse_in_process(page.encode(), "faq.html")
+    assert document.text == f"Questions\n\nHow do I reset the gauge?\n\n{PROSE}"
+    if question.startswith("<h2"):
+        assert sections(document)[PROSE] == ("Questions", "How do I reset the gauge?")
+
+
+def test_of_a_web_page_questions_that_are_buttons_are_main_content() -> None:
+    folded = ARTICLE.replace("<h2>Levels</h2>", "<h2><button>Which levels are normal?</button></h2>")
+    page = folded.format(head="<link rel='canonical' href='https://example.com/weir'>").encode()
+    document = parse_in_process(page, "weir.html")
+    assert "Menu entry 3" not in document.text
+    assert "Which levels are normal?" in texts(document, "Title")
+
+
 def test_a_page_without_main_content_is_read_whole() -> None:
     page = b"<html><head><link rel=canonical href=/a></head><body><table><tr><td>Weir</td><td>2 m</td></tr></table></body></html>"
     assert "2 m" in parse_in_process(page, "a.html").text

@@ -16,6 +16,9 @@ from headwater.parsing.walk import tree_blocks
 MAX_DEPTH = 100
 """Nesting kept; what lies deeper becomes the text of its ancestor. Pages made by hand or program nest 10 to 40 deep."""
 
+_FOLDING = ("h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt")
+_OPENS = {"aria-expanded", "aria-controls"}
+
 Part = Literal["auto", "main_content", "full", "unstructured"]
 
 
@@ -37,6 +40,7 @@ def html_blocks(text: str, keep_furniture: bool = False, part: Part = "full") ->
 
         return list(blocks_of(partition_html(text=text, languages=NO_LANGUAGE_DETECTION))), metadata
     cut_depth(root)
+    keep_buttons(root)
     if part == "main_content" or (part == "auto" and is_published(root)):
         from headwater.parsing.main_content import main_content
 
@@ -106,6 +110,30 @@ def _head(root: Any) -> dict[str, Any]:
         "keywords": words_of(meta.get("keywords")),
     }
     return {key: value for key, value in stated.items() if value}
+
+
+def keep_buttons(root: Any) -> None:
+    """Make a button that holds the page's words a span: buttons are left out, and trafilatura leaves them out as well.
+
+    Pages that fold their answers away write each question as a button: all that its heading holds, or one that says what
+    it opens (``aria-expanded``, ``aria-controls``). A button beside a heading's words ("Copy link") is none of them.
+    """
+    kept = [
+        button for heading in root.iter(*_FOLDING) if not _beside_buttons(heading) for button in heading.iter("button")
+    ]
+    kept += [button for button in root.iter("button") if _OPENS & set(button.attrib)]
+    for button in kept:
+        button.tag = "span"
+
+
+def _beside_buttons(element: Any) -> str:
+    """Return the words of an element that are not in a button."""
+    pieces = [element.text or ""]
+    for child in element:
+        if child.tag != "button":
+            pieces.append(_beside_buttons(child))
+        pieces.append(child.tail or "")
+    return "".join(pieces).strip()
 
 
 def cut_depth(root: Any) -> None:
