@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from headwater.answering.questions import is_question
 from headwater.injection import instruction_spans
 from headwater.sentences import split_sentences
 from headwater.types import Passage
@@ -25,7 +26,6 @@ MAX_LINK_SHARE = 0.6
 _WORD = re.compile(r"\w+")
 _LINK = re.compile(r"!?\[[^\]\n]*\]\([^)\s]*\)|<?https?://\S+|www\.\S+")
 _LIST_MARKER = re.compile(r"^\s*(?:[-*+•‣▪]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s+")
-_QUESTION_LABEL = re.compile(r"^\s*(?:[#*_\s]*)(?:Q|Question)\s*\d*\s*[:.)]\s+", re.IGNORECASE)
 _CLOSING = re.compile(r"[.!?:;…。！？]['\"”’)\]*_]*\s*$")
 
 
@@ -68,7 +68,7 @@ def _of_passage(rank: int, passage: Passage) -> Iterator[Candidate]:
         text = passage.text[start:end]
         if not text.strip() or _is_rule(text) or _is_links(text):
             continue
-        if _is_question(text):
+        if is_question(text):
             question = text
             continue
         if _is_heading(text, headings, passage.text, start, end):
@@ -93,11 +93,6 @@ def _is_rule(text: str) -> bool:
 def _is_links(text: str) -> bool:
     linked = sum(len(match.group()) for match in _LINK.finditer(text))
     return linked > MAX_LINK_SHARE * len(_LIST_MARKER.sub("", text).strip())
-
-
-def _is_question(text: str) -> bool:
-    stripped = text.rstrip(" \t\r\n*_\"”'’)")
-    return stripped.endswith(("?", "？")) or _QUESTION_LABEL.match(text) is not None
 
 
 def _is_heading(text: str, headings: set[str], passage: str, start: int, end: int) -> bool:

@@ -14,9 +14,10 @@ from headwater.answering.verification.dates import (
     month_of,
     weekday_of,
 )
-from headwater.answering.verification.lexicon import COORDINATORS, UNITS
+from headwater.answering.verification.lexicon import COORDINATORS
 from headwater.answering.verification.names import Casing, is_abbreviated, name_positions, same_name
 from headwater.answering.verification.tokens import Token
+from headwater.answering.verification.units import UNITS
 from headwater.types import DropReason
 
 _NO_NAME_ENDS = ("ly", "ing", "ed")
@@ -38,6 +39,8 @@ class Context:
 
 def same(token: Token, source: Token) -> bool:
     """Say whether a token of the draft says what a token of the source says."""
+    if token.kind == source.kind == "function":
+        return token.key == source.key
     if token.quantity is not None:
         return source.quantity is not None and token.quantity.agrees(source.quantity)
     return source.quantity is None and (token.key == source.key or same_name(token, source))
@@ -61,6 +64,7 @@ class ClaimCheck:
         ``grounded`` are then the tokens that are supported without being aligned word by word.
         """
         found: set[DropReason] = set()
+        units: set[int] = set()
         dated = {i for mention in self._dates for i in mention.place}
         if not all(self._date_stands(mention) for mention in self._dates):
             found.add("date")
@@ -75,13 +79,10 @@ class ClaimCheck:
             elif token.quantity is not None and not self._number_stands(i):
                 found.add("date" if token.quantity.is_year else "number")
             elif token.quantity is not None and token.quantity.unit is not None:
-                self.grounded |= {
-                    k
-                    for k in range(i + 1, min(len(self._sentence), i + 4))
-                    if UNITS.get(self._sentence[k].lower) == token.quantity.unit
-                }
+                units |= self._unit_of(i)
+        self.grounded |= units
         sure, maybe = name_positions(self._sentence, self._context.language, self._context.casing)
-        if not all(i in dated or self._name_stands(i, True) for i in sure):
+        if not all(i in dated or i in units or self._name_stands(i, True) for i in sure):
             found.add("name")
         if not all(i in dated or self._name_stands(i, False) for i in maybe):
             found.add("name")
@@ -138,10 +139,11 @@ class ClaimCheck:
     def _number_stands(self, i: int) -> bool:
         token = self._sentence[i]
         assert token.quantity is not None
+        is_kind = _is_ordinal if token.kind == "function" else _is_number
         if self._tiling.source_of[i] >= 0:
-            return not self._displaced(i, _is_number)
+            return not (self._displaced(i, is_kind) or self._cuts_a_range(i) or self._exchanges_a_unit(i))
         gap = self._tiling.slot(i)[1]
-        replaced = any(self._source[j].quantity is not None for j in gap if self._tiling.sentence_of[j] < 0)
+        replaced = any(is_kind(self._source, j) for j in gap if self._tiling.sentence_of[j] < 0)
         if token.quantity.weak or _is_list_number(self._sentence, i):
             # "One of", "half of", a list's own number: they only claim something where the source counts otherwise.
             return not replaced
@@ -149,6 +151,38 @@ class ClaimCheck:
             # Said twice in the draft, once in the source.
             return not replaced
         return False
+
+    def _unit_of(self, i: int) -> set[int]:
+        """Return the tokens of the unit of number ``i``, behind it or, as a currency, before it."""
+        quantity = self._sentence[i].quantity
+        assert quantity is not None and quantity.unit is not None
+        unit = quantity.unit.partition("/")[0]
+        return {
+            k
+            for k in range(max(0, i - 1), min(len(self._sentence), i + 5))
+            if (i < k and self._sentence[k].start < quantity.unit_end) or UNITS.get(self._sentence[k].lower) == unit
+        }
+
+    def _cuts_a_range(self, i: int) -> bool:
+        """Whether the source's number is one end of a range whose other end the draft leaves out, and says no bound for."""
+        mine, theirs = self._sentence[i].quantity, self._source[self._tiling.source_of[i]].quantity
+        if mine is None or theirs is None or not theirs.other_end or mine.bound == theirs.bound:
+            return False
+        return not any(token.quantity and token.quantity.values & theirs.other_end for token in self._sentence)
+
+    def _exchanges_a_unit(self, i: int) -> bool:
+        """Whether a copy has another word where a unit stands, of which one is none that is known ("5 litres", "5 firkins")."""
+        j = self._tiling.source_of[i]
+        mine, theirs = self._sentence[i].quantity, self._source[j].quantity
+        here, there = self._sentence[i + 1 : i + 2], self._source[j + 1 : j + 2]
+        if not self._tiling.near_copy or mine is None or theirs is None or (mine.unit is None) == (theirs.unit is None):
+            return False
+        if not here or not there or any(word.breaks or word.kind != "word" for word in (*here, *there)):
+            return False
+        if self._tiling.source_of[i + 1] >= 0 or self._tiling.sentence_of[j + 1] >= 0:
+            return False
+        after = self._tiling.source_of[i + 2] if i + 2 < len(self._sentence) else j + 2
+        return after == j + 2
 
     # --- names --------------------------------------------------------------------------------------------------
 
@@ -233,7 +267,12 @@ class ClaimCheck:
 
 
 def _is_number(tokens: Sequence[Token], i: int) -> bool:
-    return tokens[i].quantity is not None
+    return tokens[i].quantity is not None and tokens[i].kind == "number"
+
+
+def _is_ordinal(tokens: Sequence[Token], i: int) -> bool:
+    quantity = tokens[i].quantity
+    return quantity is not None and quantity.ordinal
 
 
 def _is_list_number(tokens: Sequence[Token], i: int) -> bool:

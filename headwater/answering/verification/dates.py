@@ -105,7 +105,7 @@ def find_dates(tokens: Sequence[Token], language: str) -> list[DateMention]:
 
 def _day(token: Token) -> int | None:
     quantity = token.quantity
-    if quantity is None or quantity.unit or quantity.bound:
+    if quantity is None or quantity.unit or quantity.bound or token.kind == "function":
         return None
     value = max(quantity.values)
     return int(value) if value == int(value) and 1 <= value <= 31 else None

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Literal
 
+from headwater.answering.questions import is_question
+from headwater.answering.verification.lexicon import AFFIRMATIONS, OPEN_QUESTIONS
 from headwater.answering.verification.names import Casing
 from headwater.answering.verification.quotations import QuotedText
 from headwater.answering.verification.tokens import Token, tokenize
@@ -26,16 +29,27 @@ NAME_WEIGHT = 2.0
 
 _LEAST_GAIN = 1.0
 
+_OPENING = 2
+"""Words of a question among which is what it asks for: "How long", "At what"."""
+
+Says = Literal["statement", "affirmed", "open", "asked"]
+"""What a sentence says: a question nothing (``asked``), unless it is answered by "yes" (``affirmed``), or takes what it
+asks about for granted and is answered (``open``)."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceSentence:
-    """``passage.text[start:end]``; token offsets count from the passage's beginning."""
+    """``passage.text[start:end]``; token offsets count from the passage's beginning.
+
+    A question that says something is followed by the sentence that answers it.
+    """
 
     passage: int
     start: int
     end: int
     tokens: tuple[Token, ...]
     keys: frozenset[str]
+    says: Says = "statement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,12 @@ def read_source(position: int, passage: Passage) -> Source:
             begin = start if first == 0 else piece[0].start
             stop = end if first + PIECE_TOKENS >= len(tokens) else tokens[first + PIECE_TOKENS - 1].end
             keys = frozenset(token.key for token in piece)
-            sentences.append(SourceSentence(position, begin, stop, tuple(piece), keys))
+            asks = is_question(passage.text[start:end])
+            sentences.append(
+                SourceSentence(position, begin, stop, tuple(piece), keys, "asked" if asks else "statement")
+            )
+    for i, (sentence, following) in enumerate(pairwise(sentences)):
+        sentences[i] = replace(sentence, says=_says(sentence, following, language))
     heading = tokenize(" \n ".join((passage.title, *passage.section)), language)
     return Source(
         tuple(sentences),
@@ -73,6 +92,18 @@ def read_source(position: int, passage: Passage) -> Source:
         language,
         QuotedText(passage.text),
     )
+
+
+def _says(sentence: SourceSentence, following: SourceSentence, language: str) -> Says:
+    if sentence.says == "statement" or following.says != "statement":
+        return sentence.says
+    if following.tokens[0].lower in AFFIRMATIONS or (
+        # "A: Yes."
+        len(following.tokens) > 1 and following.tokens[1].breaks and following.tokens[1].lower in AFFIRMATIONS
+    ):
+        return "affirmed"
+    opens = OPEN_QUESTIONS.get(language, frozenset())
+    return "open" if any(token.lower in opens for token in sentence.tokens[:_OPENING]) else "asked"
 
 
 def weight_of(token: Token) -> float:
@@ -92,13 +123,16 @@ def weights(tokens: Iterable[Token]) -> dict[str, float]:
 
 
 def rank(tokens: Sequence[Token], sentences: Sequence[SourceSentence]) -> list[int]:
-    """Return the positions of the sentences that share most with the draft, best first; short ones first among equals."""
+    """Return the positions of the sentences that share most with the draft, best first; short ones first among equals.
+
+    Questions are not among them, unless they are affirmed.
+    """
     wanted = weights(tokens)
     pairs = {(a.key, b.key) for a, b in pairwise(tokens)}
     scored = []
     for position, sentence in enumerate(sentences):
         held = sum(weight for key, weight in wanted.items() if key in sentence.keys)
-        if held:
+        if held and sentence.says in ("statement", "affirmed"):
             inner = sentence.tokens
             order = sum((a.key, b.key) in pairs for a, b in pairwise(inner))
             scored.append((-held - 0.25 * order, len(inner), position))
@@ -111,10 +145,11 @@ def gather(
     """Return the positions of the fewest sentences, in order, that together hold what ``anchor`` leaves uncovered.
 
     Each further sentence adds a content word's weight at least; its neighbours go first among equals. ``must`` are
-    sentences that are taken in any case.
+    sentences that are taken in any case. An open question is taken with its answer only, and an affirmed one always with
+    the answer.
     """
     wanted = weights(tokens)
-    chosen = list(dict.fromkeys((anchor, *must)))
+    chosen = _with_answers((anchor, *must), sentences)
     for position in chosen:
         wanted = {key: weight for key, weight in wanted.items() if key not in sentences[position].keys}
     least = max(_LEAST_GAIN, 0.08 * sum(weights(tokens).values()))
@@ -122,7 +157,9 @@ def gather(
         best: tuple[float, int, int] | None = None
         for position, sentence in enumerate(sentences):
             gain = sum(weight for key, weight in wanted.items() if key in sentence.keys)
-            if position in chosen or gain < least:
+            if position in chosen or gain < least or sentence.says == "asked":
+                continue
+            if sentence.says == "open" and position + 1 not in chosen:
                 continue
             # The nearest of those that add the same; one of another passage is far.
             distance = min(
@@ -133,6 +170,17 @@ def gather(
             best = min(best, offered) if best else offered
         if best is None:
             break
-        chosen.append(best[2])
-        wanted = {key: weight for key, weight in wanted.items() if key not in sentences[best[2]].keys}
+        added = [position for position in _with_answers((best[2],), sentences) if position not in chosen]
+        chosen += added
+        for one in added:
+            wanted = {key: weight for key, weight in wanted.items() if key not in sentences[one].keys}
     return sorted(chosen)
+
+
+def _with_answers(positions: Iterable[int], sentences: Sequence[SourceSentence]) -> list[int]:
+    found: dict[int, None] = {}
+    for position in positions:
+        found[position] = None
+        if sentences[position].says == "affirmed":
+            found[position + 1] = None
+    return list(found)

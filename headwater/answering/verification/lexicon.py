@@ -88,6 +88,13 @@ PHRASES: dict[tuple[str, ...], str] = {
     ("with", "the", "exception", "of"): "except",
     ("nothing", "but"): "only",
     ("no", "one", "but"): "only",
+    ("no", "one", "except"): "only",
+    ("nobody", "but"): "only",
+    ("nobody", "except"): "only",
+    ("none", "but"): "only",
+    ("none", "except"): "only",
+    ("nothing", "except"): "only",
+    ("all", "but"): "except",
     ("no", "one"): "nobody",
     ("in", "order", "to"): "to",
     ("as", "well", "as"): "and",
@@ -278,7 +285,8 @@ _ANTONYMS = """
     bigger/smaller biggest/smallest long/short longer/shorter longest/shortest more/less more/fewer most/least
     most/fewest many/few over/under true/false enable/disable enabled/disabled enables/disables internal/external
     internally/externally public/private publicly/privately same/different always/never often/rarely often/seldom
-    usually/rarely all/none all/some every/no everyone/nobody everything/nothing anyone/nobody win/lose wins/loses
+    usually/rarely all/none all/some all/most all/many all/several
+    all/few every/most every/many every/several every/few every/no everyone/nobody everything/nothing anyone/nobody win/lose wins/loses
     won/lost buy/sell buys/sells bought/sold import/export imports/exports permanent/temporary mandatory/optional
     required/optional required/forbidden minimum/maximum add/remove adds/removes added/removed success/failure
     succeed/fail succeeded/failed full-time/part-time north/south northern/southern east/west eastern/western
@@ -297,38 +305,24 @@ ANTONYMS = frozenset(frozenset(pair.split("/")) for pair in _ANTONYMS.split())
 
 NEGATIVE_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "mis")
 
-COORDINATORS = frozenset({"and", "or", "both", "either", "as", "well", "&"})
+VERSIONED = _words("version versions v ver release section clause chapter article paragraph figure table rule firmware")
+"""Before a number with a stop: then it counts its parts, and 2.10 is not 2.1."""
 
-_UNIT_WORDS = {
-    "%": "% percent percents pct",
-    "€": "€ euro euros eur",
-    "$": "$ dollar dollars usd",
-    "£": "£ gbp",
-    "day": "day days",
-    "week": "week weeks",
-    "month": "month months",
-    "year": "year years yr yrs",
-    "hour": "hour hours hr hrs h",
-    "minute": "minute minutes min mins",
-    "second": "seconds sec secs",
-    "km": "km kilometre kilometres kilometer kilometers",
-    "metre": "metre metres meter meters",
-    "cm": "cm centimetre centimetres centimeter centimeters",
-    "mm": "mm millimetre millimetres millimeter millimeters",
-    "mile": "mile miles mi",
-    "foot": "foot feet ft",
-    "inch": "inch inches",
-    "kg": "kg kilogram kilograms kilogramme kilogrammes",
-    "gram": "gram grams gramme grammes",
-    "tonne": "tonne tonnes",
-    "ton": "ton tons",
-    "litre": "litre litres liter liters",
-    "gb": "gb gigabyte gigabytes",
-    "mb": "mb megabyte megabytes",
-    "kb": "kb kilobyte kilobytes",
-    "tb": "tb terabyte terabytes",
-    "ms": "ms millisecond milliseconds",
-    "degree": "° degree degrees",
+UNTIL = _words("by until till before to through within")
+FROM = _words("from since after")
+"""Words that set a time's end, and its beginning."""
+
+ONLY_BEFORE_TIMES = _words("by to from through")
+"""Those of :data:`UNTIL` and :data:`FROM` that say something else before what is no time."""
+
+AFFIRMATIONS = _words("yes ja jawohl oui si sim tak")
+"""Words that, behind a question, make it an assertion."""
+
+OPEN_QUESTIONS: dict[str, frozenset[str]] = {
+    "en": _words("how who whom whose what which when where why want need looking interested"),
+    "de": _words("wie wer wen wem wessen was welche welcher welches welchen wann wo wohin woher warum wieso wieviel"),
 }
-UNITS = {word: unit for unit, words in _UNIT_WORDS.items() for word in words.split()}
-"""Spellings of a unit, to the one by which units are compared."""
+"""Words of questions that take what they ask about for granted, or set it as a case ("How much leave do I get?", "Want to
+resign? Tell your lead.")."""
+
+COORDINATORS = frozenset({"and", "or", "both", "either", "as", "well", "&"})

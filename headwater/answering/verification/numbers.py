@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+import unicodedata
+from dataclasses import dataclass, field, replace
 
-from headwater.answering.verification.lexicon import UNITS
+from headwater.answering.verification.units import read_unit, same_unit
 
 _UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _ONES = {w: i for i, w in enumerate(f"{_UNITS} seventeen eighteen nineteen".split())}
@@ -33,7 +34,13 @@ MULTIPLIERS = {
 _GROUPED = re.compile(r"\d{1,3}(?:([.,'’\s])\d{3})(?:\1\d{3})*(?:[.,]\d+)?")
 _PLAIN = re.compile(r"\d+(?:[.,]\d+)?")
 _SUFFIXED = re.compile(r"(\d[\d.,'’]*)([^\W\d_]{1,4})")
+_FRACTION = re.compile(r"(?:(\d{1,3})[ \u00a0-]?)?(?:(\d)/([1-9])|([½¼¾⅓⅔⅛⅜⅝⅞]))")
+_POWER = re.compile(r"(\d{1,3}(?:[.,]\d{1,6})?)(?:\s?[x×·*]\s?(10))?\^?([-−⁻]?)(\d{1,2}|[⁰¹²³⁴-⁹]{1,2})")
 _TIME = re.compile(r"(\d{1,2})(?:[:.](\d{2}))?(?::\d{2})?\s*(?:([ap])\.?m)?")
+
+
+_GLUED_SYMBOLS = frozenset("mglhWV")
+"""Single letters that are units where they touch the number; others name things ("flat 2A")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,9 @@ class Quantity:
 
     ``bound`` is 1 for "at least" and the like, -1 for "at most", 0 for neither; ``firm`` is False where the words can
     mean something else too ("over", "within"). ``weak`` numbers, such as the pronoun "one", claim little by themselves.
+    ``other_end`` are the values at the other end of a range. ``decimals`` are the digits behind the only stop, and
+    ``counts`` is set where they are a number of their own ("version 2.10"). ``unit_end`` is where the unit behind the
+    number ends in the text, 0 where there is none.
     """
 
     values: frozenset[float]
@@ -50,6 +60,10 @@ class Quantity:
     firm: bool = True
     weak: bool = False
     ordinal: bool = False
+    other_end: frozenset[float] = frozenset()
+    decimals: str = ""
+    counts: bool = False
+    unit_end: int = field(default=0, compare=False)
 
     @property
     def key(self) -> str:
@@ -73,7 +87,9 @@ class Quantity:
         """Say whether ``source`` states this number: a common value, and no other unit."""
         if not any(abs(a - b) <= 1e-9 * max(1.0, abs(a)) for a in self.values for b in source.values):
             return False
-        return self.unit is None or source.unit is None or self.unit == source.unit
+        if (self.counts or source.counts) and self.decimals and source.decimals and self.decimals != source.decimals:
+            return False
+        return same_unit(self.unit, source.unit)
 
 
 def read_number(text: str) -> Quantity | None:
@@ -91,7 +107,7 @@ def read_number(text: str) -> Quantity | None:
                 values.add(float(text.replace(",", ".")))
         return Quantity(frozenset(values))
     if _PLAIN.fullmatch(text):
-        return Quantity(frozenset({float(text.replace(",", "."))}))
+        return Quantity(frozenset({float(text.replace(",", "."))}), decimals=text.partition(".")[2])
     suffixed = _SUFFIXED.fullmatch(text)
     plain = read_number(suffixed[1]) if suffixed else None
     if suffixed is None or plain is None:
@@ -103,7 +119,34 @@ def read_number(text: str) -> Quantity | None:
         return replace(plain, unit="plural")
     if suffixed[2] in ("k", "K", "M", "B", "bn", "mn", "tn"):
         return plain.scaled(MULTIPLIERS[suffix])
-    return replace(plain, unit=UNITS[suffix]) if suffix in UNITS else None
+    lone = len(suffix) == 1 and suffixed[2] not in _GLUED_SYMBOLS
+    return plain if not lone and read_unit(suffixed[2], 0) else None
+
+
+def read_fraction(text: str) -> Quantity | None:
+    """Return the value of ``1/2``, ``1 1/2``, ``½`` or ``1½``."""
+    match = _FRACTION.fullmatch(text)
+    if match is None:
+        return None
+    part = unicodedata.numeric(match[4]) if match[4] else int(match[2]) / int(match[3])
+    return Quantity(frozenset({int(match[1] or 0) + part}))
+
+
+def read_power(text: str) -> Quantity | None:
+    """Return the value of ``10^6``, ``10⁶`` or ``3 × 10^6``."""
+    match = _POWER.fullmatch(text)
+    if match is None:
+        return None
+    first, exponent = float(match[1].replace(",", ".")), int(unicodedata.normalize("NFKC", match[4]))
+    power: float = (10.0 if match[2] else first) ** (-exponent if match[3] else exponent)
+    return Quantity(frozenset({first * power if match[2] else power}))
+
+
+FIRST_ORDINALS = {
+    word: Quantity(frozenset({float(value)}), weak=True, ordinal=True)
+    for value, word in enumerate(("first", "second", "third"), start=1)
+}
+"""Ordinals that are other words, too."""
 
 
 def _digits(text: str) -> str:

@@ -11,13 +11,17 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from headwater.answering.verification.alignment import Tiling
+from headwater.answering.verification.dates import month_of, weekday_of
 from headwater.answering.verification.lexicon import (
     ANTONYMS,
+    FROM,
     MODALS,
     NEGATIVE_PREFIXES,
+    ONLY_BEFORE_TIMES,
     POLARITIES,
     POLARITY,
     SOFT_NEGATORS,
+    UNTIL,
     VERB_LAST,
     Polarity,
 )
@@ -38,6 +42,11 @@ _CLAUSE_OPENERS = frozenset(
     {"if", "when", "while", "because", "whether", "but", "and", "or", "although", "though", "whereas", "since"}
 )
 _SOFT_ONLY = frozenset({"just", "alone", "single", "one", "exclusive", "sole"})
+_LIMIT_REACH = 3
+"""Words between a limit and what it is set before, at most: "by the end of March"."""
+
+_BESIDE_TIMES = frozenset({"the", "end", "of", "about", "around"})
+_COMPARISONS = {">=": ">=", "<=": "<=", "than": ""}
 _BOUND_WORDS = frozenset(
     {"minimum", "maximum", "min", "max", "least", "most", "limit", "limited", "cap", "capped", ">="}
 )
@@ -58,6 +67,8 @@ def turned_round(sentence: Sequence[Token], source: Sequence[Token], tiling: Til
         bool(opposites)
         or _modality_differs(sentence, source, tiling, language)
         or _bound_differs(sentence, source, tiling)
+        or _limit_differs(sentence, source, tiling, language)
+        or _sides_changed(sentence, source, tiling)
     )
 
 
@@ -167,7 +178,7 @@ def _opposites(sentence: Sequence[Token], source: Sequence[Token], tiling: Tilin
     """Return the pairs of unaligned words of which one stands in the place of its opposite."""
     found: list[tuple[int, int]] = []
     for i, token in enumerate(sentence):
-        if token.quantity is not None or token.lower in POLARITY:
+        if token.kind == "number" or token.lower in POLARITY:
             continue
         if tiling.source_of[i] >= 0 and not tiling.is_lone(i):
             continue
@@ -243,3 +254,68 @@ def _bound_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: T
         if firm and not any(other.lower in _BOUND_WORDS for other in around):
             return True
     return False
+
+
+def _limit_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str) -> bool:
+    """Say whether a time that the source sets as an end ("until 2020") is a beginning in the sentence, or the reverse."""
+    for i, j in enumerate(tiling.source_of):
+        if j < 0 or not (_is_time(sentence, i, language) or sentence[i].quantity is not None):
+            continue
+        mine, theirs = _limit(sentence, i, language), _limit(source, j, language)
+        if mine and theirs and mine != theirs:
+            clauses = (sentence[max(0, i - REACH) : i], source[max(0, j - REACH) : j])
+            if not any(_holds_marker(clause, language) for clause in clauses):
+                return True
+    return False
+
+
+def _limit(tokens: Sequence[Token], i: int, language: str) -> str:
+    """Return which end of a time the words before ``tokens[i]`` set, empty for neither."""
+    timed = _is_time(tokens, i, language)
+    for k in range(i - 1, max(-1, i - 2 - _LIMIT_REACH), -1):
+        word = tokens[k].lower
+        if tokens[k + 1].breaks:
+            break
+        if word in UNTIL or word in FROM:
+            known = timed or word not in ONLY_BEFORE_TIMES
+            return ("until" if word in UNTIL else "from") if known else ""
+        if word not in _BESIDE_TIMES and not _is_time(tokens, k, language):
+            break
+    return ""
+
+
+def _is_time(tokens: Sequence[Token], i: int, language: str) -> bool:
+    """Whether a number, a month or a weekday says when."""
+    quantity = tokens[i].quantity
+    if quantity is None:
+        return month_of(tokens, i, language) is not None or weekday_of(tokens, i, language) is not None
+    beside = [k for k in (i - 1, i + 1) if 0 <= k < len(tokens)]
+    return quantity.is_year or quantity.unit == "time" or any(month_of(tokens, k, language) for k in beside)
+
+
+def _sides_changed(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling) -> bool:
+    """Say whether what the source compares with something has changed places with that: "A costs more than B"."""
+    for i, here in _comparisons(sentence):
+        for j, there in _comparisons(source):
+            if here != there:
+                continue
+            low = max((border for border in tiling.borders if border <= j), default=0)
+            high = min((border for border in tiling.borders if border > j), default=len(source))
+            before = {token.key for token in source[low:j]}
+            after = {token.key for token in source[j + 1 : high]}
+            moved = [
+                (k < i, place < j)
+                for k, place in enumerate(tiling.source_of)
+                if low <= place < high and sentence[k].is_content and sentence[k].key not in before & after
+            ]
+            if (True, False) in moved and (False, True) in moved:
+                return True
+    return False
+
+
+def _comparisons(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
+    """Yield the positions at which two things are compared, with what tells a comparison from its reverse."""
+    for i, token in enumerate(tokens):
+        following = tokens[i + 1].quantity if i + 1 < len(tokens) else None
+        if token.lower in _COMPARISONS and i and following is None:
+            yield i, _COMPARISONS[token.lower] or tokens[i - 1].key

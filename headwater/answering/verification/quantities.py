@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from headwater.answering.verification.lexicon import UNITS
+from headwater.answering.verification.lexicon import VERSIONED
 from headwater.answering.verification.numbers import MULTIPLIERS, Quantity
+from headwater.answering.verification.units import MONEY, UNITS, read_rate, read_unit
 
 if TYPE_CHECKING:
     from headwater.answering.verification.tokens import Token
@@ -18,22 +21,87 @@ _LOOK_BACK = 3
 _GAPS = frozenset({"", " ", "-", " - ", "\u00a0"})
 _UPWARD = frozenset({"over", "above", "exceeding", "exceeds", "exceed", "beyond"})
 _DOWNWARD = frozenset({"under", "below", "within"})
+_FAR = 4
+"""Words between a unit and what its rate is by, at most: "5 litres of water per second"."""
+
+_DIGITS = re.compile(r"\d[\d.,'’]*")
+_DASHES = frozenset({"-", "–"})
+_PARTS = {"third": 3, "thirds": 3, "quarter": 4, "quarters": 4}
+_SIGNS = frozenset({"minus", "negative"})
 _TRANSPARENT = frozenset({"a", "the", "of", "$", "€", "£", "about", "around", "only", "be", "is", "for"})
 
 
 def join_numbers(text: str, tokens: list[Token]) -> list[Token]:
     """Return ``tokens`` with spelled-out numbers joined, and with units and bounds on every number."""
-    joined = _join(text, tokens)
+    joined = [_in_place(tokens, i) for i in range(len(tokens))]
+    joined = _join(text, joined)
     with_units = [
         replace(token, quantity=_with_unit(text, joined, i)) if token.quantity else token
         for i, token in enumerate(joined)
     ]
     for i in range(len(with_units) - 2, -1, -1):
         with_units[i] = _range_unit(with_units, i)
-    return [
+    bounded = [
         replace(token, quantity=_with_bound(text, with_units, i)) if token.quantity else token
         for i, token in enumerate(with_units)
     ]
+    for low, high in _ranges(text, bounded):
+        bounded[low], bounded[high] = _as_range(bounded[low], bounded[high])
+    return bounded
+
+
+def _in_place(tokens: list[Token], i: int) -> Token:
+    """Return a number with the sign or kind that the word before it tells; "First, ..." and "the first 25 days" are no ordinals."""
+    token = tokens[i]
+    if token.quantity is None:
+        return token
+    if token.kind == "function":
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        enumerates = following is not None and following.breaks and (i == 0 or token.initial or token.breaks)
+        counted = following is not None and following.kind == "number"
+        return replace(token, quantity=None) if enumerates or counted else token
+    if i and not token.breaks:
+        word = tokens[i - 1].lower
+        if word in _SIGNS and (i == 1 or tokens[i - 2].quantity is None or tokens[i - 1].breaks):
+            quantity = token.quantity.negated()
+            return replace(token, quantity=quantity, key=quantity.key)
+        if word in VERSIONED:
+            return replace(token, quantity=replace(token.quantity, counts=True))
+    return token
+
+
+def _ranges(text: str, tokens: list[Token]) -> list[tuple[int, int]]:
+    """Return the positions of both ends of each range: "5–10 mg", "5 mg to 10 mg", "between 5 and 10 mg".
+
+    "From 5 to 10" can be a change as well, and years and times of day have a beginning and an end.
+    """
+    found: list[tuple[int, int]] = []
+    numbers = [i for i, token in enumerate(tokens) if token.quantity is not None and token.kind == "number"]
+    for low, high in pairwise(numbers):
+        one, other = tokens[low].quantity, tokens[high].quantity
+        assert one is not None and other is not None
+        between = [t for t in tokens[low + 1 : high] if t.start >= one.unit_end]
+        before = tokens[low - 1].lower if low else ""
+        if before == "from" or one.is_year or other.is_year or "time" in (one.unit, other.unit):
+            continue
+        if max(one.values) >= max(other.values) or any(token.breaks for token in between):
+            continue
+        words = [token.lower for token in between]
+        gap = text[max(tokens[low].end, one.unit_end) : tokens[high].start].strip()
+        if (not words and gap in _DASHES) or words == ["to"] or (words == ["and"] and before == "between"):
+            found.append((low, high))
+    return found
+
+
+def _as_range(low: Token, high: Token) -> tuple[Token, Token]:
+    one, other = low.quantity, high.quantity
+    assert one is not None and other is not None
+    upward = replace(one, unit=one.unit or other.unit, other_end=other.values)
+    downward = replace(other, other_end=one.values)
+    return (
+        replace(low, quantity=upward if one.bound else replace(upward, bound=1, firm=False)),
+        replace(high, quantity=downward if other.bound else replace(downward, bound=-1, firm=False)),
+    )
 
 
 def _join(text: str, tokens: list[Token]) -> list[Token]:
@@ -96,6 +164,10 @@ class _Spelled:
                 self._total = frozenset(a + b for a in self._total for b in scaled)
                 self._current, self._largest = frozenset({0.0}), factor
             return True
+        parts = _PARTS.get(token.lower)
+        if parts is not None and (token.lower.endswith("s") or not self._digits) and 0 < value < parts:
+            self._current = frozenset(v / parts for v in self._current)
+            return True
         if token.quantity is None or self._digits or self._ordinal or token.lower[:1].isdigit():
             return False
         added = max(token.quantity.values)
@@ -112,24 +184,49 @@ class _Spelled:
 
 
 def _with_unit(text: str, tokens: list[Token], i: int) -> Quantity | None:
-    quantity = tokens[i].quantity
+    quantity, token = tokens[i].quantity, tokens[i]
     if quantity is None or quantity.unit is not None or quantity.ordinal:
         return quantity
-    if i and tokens[i - 1].lower in ("$", "€", "£", "usd", "eur", "gbp") and not tokens[i].breaks:
-        return replace(quantity, unit=UNITS[tokens[i - 1].lower])
-    for ahead in range(1, _LOOK_AHEAD + 1):
-        if i + ahead >= len(tokens):
-            break
-        other = tokens[i + ahead]
+    digits = _DIGITS.match(text, token.start, token.end)
+    # "50mg" is one token, and "5m" is five million where a currency stands before it.
+    glued = digits is not None and text[token.end - 1].isalpha() and digits.end() < token.end and not _is_scaled(token)
+    end = digits.end() if glued and digits else token.end
+    currency = UNITS.get(tokens[i - 1].lower) if i and not token.breaks else None
+    if currency is not None and currency.split()[0] in MONEY and tokens[i - 1].end + 1 >= token.start:
+        if glued and text[end : token.end] == "m":
+            quantity = quantity.scaled(1e6)
+        rate = read_rate(text, token.end)
+        unit = f"{currency}/{rate[0]}" if rate else currency
+        return replace(quantity, unit=unit, unit_end=rate[1] if rate else 0)
+    found = read_unit(text, end)
+    if found is not None and not (quantity.is_year and found[1] <= end + 2):
+        unit, unit_end = found
+        return replace(quantity, unit=_with_far_rate(text, tokens, i, unit, unit_end), unit_end=unit_end, weak=False)
+    for other in tokens[i + 1 : i + 1 + _LOOK_AHEAD]:
         if other.breaks or other.quantity is not None:
             break
         if other.lower in UNITS:
             return replace(quantity, unit=UNITS[other.lower], weak=False)
-        if other.lower == "per" and i + ahead + 1 < len(tokens) and tokens[i + ahead + 1].lower == "cent":
-            return replace(quantity, unit="%", weak=False)
         if other.kind == "function":
             break
     return quantity
+
+
+def _is_scaled(token: Token) -> bool:
+    """Whether the letters behind a number's digits are part of its value ("10k", "2.5bn") or of its form."""
+    letters = token.lower.lstrip("0123456789.,'’")
+    return letters in MULTIPLIERS and letters != "m"
+
+
+def _with_far_rate(text: str, tokens: list[Token], i: int, unit: str, end: int) -> str:
+    """Return ``unit`` with what its rate is by, where other words stand between ("5 litres of water per second")."""
+    for token in tokens[i + 1 : i + 2 + _FAR]:
+        if "/" in unit or token.breaks or (token.quantity is not None and token.start >= end):
+            break
+        if token.lower == "per" and token.start >= end:
+            found = read_unit(text, token.end)
+            return f"{unit}/{found[0]}" if found else unit
+    return unit
 
 
 def _range_unit(tokens: list[Token], i: int) -> Token:
@@ -167,6 +264,6 @@ def _with_bound(text: str, tokens: list[Token], i: int) -> Quantity | None:
             if after is None or after.quantity is None:
                 return replace(quantity, bound=1 if word == ">=" else -1)
             break
-        if word not in UNITS:
+        if word not in UNITS and tokens[i + ahead].start >= quantity.unit_end:
             break
     return quantity

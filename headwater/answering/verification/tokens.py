@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from headwater.answering.verification.lexicon import FUNCTION_WORDS, PHRASES
-from headwater.answering.verification.numbers import Quantity, number_word, read_number, read_time
+from headwater.answering.verification.numbers import (
+    FIRST_ORDINALS,
+    Quantity,
+    number_word,
+    read_fraction,
+    read_number,
+    read_power,
+    read_time,
+)
 from headwater.answering.verification.quantities import join_numbers
 
 if TYPE_CHECKING:
@@ -50,11 +58,14 @@ _TOKEN = re.compile(
   | (?P<url>(?:https?://|www\.)[^\s)\]>"']+ | (?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64})
   | (?P<time>(?<![\w.,])(?:\d{1,2}[:.]\d{2}\s?[ap]\.?m\b | \d{1,2}\s?[ap]\.?m\b | \d{1,2}:\d{2}(?::\d{2})?(?!\w)))
   | (?P<date>(?<![\w.,])(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2} | \d{1,2}([-/.])\d{1,2}\5(?:\d{4}|\d{2}))(?![\w]|[.,]\d))
+  | (?P<fraction>(?<![\w./])(?:\d{1,3}[\ \u00a0-])?(?:1/[2348]|2/3|3/[48]|[57]/8)(?![\w/]|[.,]\d) | (?<![\w.,])(?:\d{1,3}\ ?)?[½¼¾⅓⅔⅛⅜⅝⅞](?!\w))
+  | (?P<power>(?<![\w.,])(?:\d{1,3}(?:[.,]\d{1,6})?\s?[x×·*]\s?10|\d{1,3})\^[-−]?\d{1,2}(?![\w^])
+      | (?<![\w.,])(?:\d{1,3}(?:[.,]\d{1,6})?\s?[x×·*]\s?)?10⁻?[⁰¹²³⁴-⁹]{1,2}(?!\w))
   | (?P<grouped>(?<![\w.,])\d{1,3}(?:[\u00a0\u202f\u2009\ ]\d{3}){1,6}(?![\w]|[.,]?\d))
   | (?P<number>(?<!\w)\d+(?:[.,'’]\d+){0,12}(?:[^\W\d_]{1,4})?(?!\w))
   | (?P<wide>[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f])
   | (?P<word>[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]+)
-  | (?P<symbol>[%€$£¥°‰½¼¾])
+  | (?P<symbol>[%€$£¥₹₽₩°‰])
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -63,6 +74,15 @@ _CONTRACTION = re.compile(r"(?:['’](?:s|re|ve|ll|d|m|t))(?!\w)", re.IGNORECASE
 _WHOLE_NOT = {"cannot": "can", "can't": "can", "won't": "will", "shan't": "shall"}
 _ACRONYMS = frozenset({"us", "it", "ie", "re", "ed"})
 """Function words that are names when written in capitals."""
+
+_READERS: dict[str, Callable[[str], Quantity | None]] = {
+    "time": read_time,
+    "number": read_number,
+    "grouped": read_number,
+    "fraction": read_fraction,
+    "power": read_power,
+}
+_CURRENCY_SIGNS = "€$£¥₹₽₩"
 
 _JOINTS = frozenset("/-_@#`\\=")
 _OPENERS = '.!?:;•·|>#"“„«‘`*-–—…。！？\t'
@@ -75,7 +95,8 @@ class Token:
     ``key`` is equal for two tokens that say the same (stem of a word, one of ``quantity.keys`` for a number).
     ``lower`` is the folded word itself. ``capital``: begins with a capital letter or holds two; ``initial``: at a place
     where any word is written with a capital. ``breaks``: a comma, stop, bracket or the like stands before it.
-    ``joined``: a part of something longer, such as a path or a word with a hyphen.
+    ``joined``: a part of something longer, such as a path or a word with a hyphen. The words "first", "second" and
+    "third" are function words with a quantity.
     """
 
     start: int
@@ -159,22 +180,27 @@ def _raw(text: str, language: str) -> Iterator[Token]:
                 yield token
                 position = token.end
         else:
-            yield _other(kind, piece, start, position, breaks, initial, text[max(0, start - 2) : start])
+            yield _other(kind, piece, start, position, breaks, initial, _is_negative(text, start))
         last = position
 
 
-def _other(kind: str | None, piece: str, start: int, end: int, breaks: bool, initial: bool, before: str) -> Token:
+def _is_negative(text: str, start: int) -> bool:
+    """Say whether a sign stands before the number at ``start``, and no dash of a range."""
+    if start and text[start - 1] in _CURRENCY_SIGNS:
+        start -= 1
+    if not start or text[start - 1] not in "-−–":
+        return False
+    before = text[max(0, start - 3) : start - 1]
+    return not before or (before[-1] in " \u00a0\t\n(|" and not before[:-1].isdigit())
+
+
+def _other(kind: str | None, piece: str, start: int, end: int, breaks: bool, initial: bool, negative: bool) -> Token:
     lower = fold(piece)
-    if kind == "time":
-        quantity = read_time(lower)
-        if quantity is not None:
-            return Token(start, end, lower, quantity.key, "number", quantity=quantity, breaks=breaks, initial=initial)
-    if kind in ("number", "grouped"):
-        quantity = read_number(piece)
-        if quantity is not None:
-            if before[-1:] in ("-", "−") and (len(before) == 1 or before[0] in " ("):
-                quantity = quantity.negated()
-            return Token(start, end, lower, quantity.key, "number", quantity=quantity, breaks=breaks, initial=initial)
+    read = _READERS.get(kind or "")
+    quantity = read(lower if kind == "time" else piece) if read else None
+    if quantity is not None:
+        quantity = quantity.negated() if negative and kind != "time" else quantity
+        return Token(start, end, lower, quantity.key, "number", quantity=quantity, breaks=breaks, initial=initial)
     if kind == "symbol":
         return Token(start, end, lower, lower, "function", breaks=breaks)
     if kind == "wide":
@@ -210,7 +236,7 @@ def _word(piece: str, start: int, end: int, language: str, *, initial: bool, bre
     capital = any(c.isupper() for c in piece)
     is_acronym = len(piece) > 1 and piece.isupper() and lower in _ACRONYMS
     if language == "en" and lower in FUNCTION_WORDS and not is_acronym:
-        return Token(start, end, lower, lower, "function", capital, initial, breaks)
+        return Token(start, end, lower, lower, "function", capital, initial, breaks, FIRST_ORDINALS.get(lower))
     return Token(start, end, lower, stem(piece.lower(), language), "word", capital, initial, breaks, joined=joined)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headwater.answering.contract import Draft, Verified
+from headwater.answering.questions import is_question
 from headwater.answering.verification.alignment import Tiling, tile
 from headwater.answering.verification.citations import alignments_of, citations_of
 from headwater.answering.verification.claims import ClaimCheck, Context, same, worst_first
@@ -100,6 +101,8 @@ class SpanVerifier:
         language = passages[cited[0]].language or "en"
         tokens = tokenize(draft.text, language, MAX_TOKENS + 1)
         sentences = [sentence for source in sources for sentence in source.sentences]
+        if is_question(draft.text):
+            sentences = [replace(sentence, says="statement") for sentence in sentences]
         if not sentences or len(tokens) > MAX_TOKENS or not any(token.is_content for token in tokens):
             return Verified(None, ("unsupported",))
         quoted = _quoted_sentences(draft.text, sources, sentences)
@@ -122,6 +125,8 @@ class SpanVerifier:
         reasons = set(best.reasons)
         languages = {passages[sentence.passage].language or "en" for sentence in best.chosen}
         if not all(can_tell(one, draft.text) for one in languages) and not _is_quoted(tokens, sources):
+            reasons.add("unsupported")
+        if best.lexical < 1 and _is_asked(tokens, sentences):
             reasons.add("unsupported")
         if not self._is_supported(draft.text, best, passages, support, tokens, context):
             reasons.add("unsupported")
@@ -200,7 +205,7 @@ def _quoted_sentences(text: str, sources: Sequence[Source], sentences: Sequence[
         found += [
             i
             for i, s in enumerate(sentences)
-            if s.passage == mine and s.start < end and start < s.end and i not in found
+            if s.passage == mine and s.start < end and start < s.end and i not in found and s.says != "asked"
         ]
     return found
 
@@ -223,6 +228,12 @@ def _is_quoted(tokens: Sequence[Token], sources: Sequence[Source]) -> bool:
             if [token.lower for token in every[start:end]] == wanted and (end in starts or every[end].breaks):
                 return True
     return False
+
+
+def _is_asked(tokens: Sequence[Token], sentences: Sequence[SourceSentence]) -> bool:
+    """Say whether the draft has no word beyond those of a question that the passages leave open."""
+    wanted = {token.key for token in tokens if token.is_content}
+    return any(sentence.says == "asked" and wanted <= sentence.keys for sentence in sentences)
 
 
 def _longest_free_run(tokens: Sequence[Token], tiling: Tiling) -> int:
