@@ -219,6 +219,7 @@ def test_a_number_is_held_to_its_unit_sign_range_and_form(agreeing: Verifier, so
         ("The yard seats 2–3 crews.", "The yard seats two or three crews."),
         ("The fee is 2.10 euros.", "The fee is 2.1 euros."),
         ("The pressure is 10^6 Pa.", "The pressure is 10⁶ Pa."),
+        ("The field 0^-2 is left blank.", "The field 0^-2 is left blank."),
         ("The pressure is 10^6 Pa.", "The pressure is one million pascals."),
         ("The desk is staffed 24/7.", "The desk is staffed 24 hours a day, 7 days a week."),
         ("The yard has 4/5 stars.", "The yard has 4 out of 5 stars."),

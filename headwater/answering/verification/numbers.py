@@ -138,7 +138,8 @@ def read_power(text: str) -> Quantity | None:
     if match is None:
         return None
     first, exponent = float(match[1].replace(",", ".")), int(unicodedata.normalize("NFKC", match[4]))
-    power: float = (10.0 if match[2] else first) ** (-exponent if match[3] else exponent)
+    base = 10.0 if match[2] else first
+    power: float = base ** (-exponent if match[3] else exponent) if base else 0.0
     return Quantity(frozenset({first * power if match[2] else power}))
 
 
