@@ -297,6 +297,31 @@ def test_a_nested_attachment_stays_erased_when_the_mail_around_it_is_erased_too(
         assert sorted(e.key for e in ledger.erasures("test") if e.lifted_at is None) == keys
 
 
+@pytest.mark.parametrize(
+    "patterns",
+    [{"exclude": ["offer.eml"]}, {"include": ["notes/**"]}, {"exclude": ["**/*.eml!/terms.txt"]}],
+    ids=["the mail", "all but notes", "the attachment"],
+)
+def test_a_pattern_that_leaves_out_an_erased_attachment_or_its_mail_does_not_lift_its_erasure(
+    bucket: Bucket, ledger: Ledger, patterns: dict[str, list[str]]
+) -> None:
+    bucket.sync(ledger=ledger)
+    row = bucket.rows()["offer.eml!/terms.txt"]
+    about = {name: row[name] for name in ("key", "doc_id", "revision", "etag", "size", "last_modified")}
+    ledger.record_erasure("test", receipt={}, **about)
+    uri = bucket.policy.uri
+    for _ in range(2):
+        bucket.policy = SourcePolicy(uri=uri, **patterns)
+        bucket.sync(ledger=ledger, confirm_removals=True)
+        assert row["key"] not in bucket.rows()
+        bucket.policy = SourcePolicy(uri=uri)
+        bucket.sync(ledger=ledger, confirm_removals=True)
+        assert bucket.rows()[row["key"]]["reason"] == "erased"
+    (bucket.folder / "offer.eml").unlink()
+    bucket.sync(ledger=ledger, confirm_removals=True)
+    assert ledger.erasures("test", row["key"])[0].lifted_at is not None
+
+
 # --- the whole line -------------------------------------------------------------------------------------------------
 
 

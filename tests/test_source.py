@@ -685,7 +685,7 @@ def ledger(tmp_path: Path) -> Any:
     ledger.close()
 
 
-def erase(ledger: Ledger, row: dict[str, Any]) -> None:
+def erase(ledger: Ledger, row: dict[str, Any], **receipt: Any) -> None:
     ledger.record_erasure(
         "test",
         key=row["key"],
@@ -694,7 +694,7 @@ def erase(ledger: Ledger, row: dict[str, Any]) -> None:
         etag=row["etag"],
         size=row["size"],
         last_modified=row["last_modified"],
-        receipt={},
+        receipt=receipt,
     )
 
 
@@ -719,6 +719,39 @@ def test_an_erasure_is_lifted_when_the_object_is_gone(bucket: Bucket, ledger: Le
     bucket.sync(ledger=ledger)
     (bucket.folder / "a.txt").unlink()
     assert bucket.sync(ledger=ledger).removed == 1
+    assert ledger.erasures("test", "a.txt")[0].lifted_at is not None
+
+
+@pytest.mark.parametrize("patterns", [{"exclude": ["a.*"]}, {"include": ["c/**"]}])
+def test_a_pattern_that_leaves_an_erased_object_out_does_not_lift_its_erasure(
+    bucket: Bucket, ledger: Ledger, patterns: dict[str, list[str]]
+) -> None:
+    bucket.sync(ledger=ledger)
+    erase(ledger, bucket.rows()["a.txt"])
+    uri = bucket.policy.uri
+    for _ in range(2):
+        bucket.policy = SourcePolicy(uri=uri, **patterns)
+        bucket.sync(ledger=ledger, confirm_removals=True)
+        assert "a.txt" not in bucket.rows()
+        bucket.policy = SourcePolicy(uri=uri)
+        assert bucket.sync(ledger=ledger).reasons == {"ok": 3, "erased": 1}
+    bucket.write("a.txt", "another text, other bytes")
+    assert bucket.sync(ledger=ledger).reasons == {"ok": 4}
+    assert ledger.erasures("test", "a.txt")[0].lifted_at is not None
+
+
+def test_an_erasure_outlasts_a_time_at_another_place(bucket: Bucket, ledger: Ledger, tmp_path: Path) -> None:
+    bucket.sync(ledger=ledger)
+    erase(ledger, bucket.rows()["a.txt"], source=bucket.policy.uri)
+    here, there = bucket.policy, tmp_path / "there"
+    there.mkdir()
+    (there / "z.txt").write_text("text")
+    bucket.policy = SourcePolicy(uri=there.as_uri())
+    bucket.sync(ledger=ledger, confirm_removals=True)
+    bucket.policy = here
+    assert bucket.sync(ledger=ledger, confirm_removals=True).reasons == {"ok": 3, "erased": 1}
+    (bucket.folder / "a.txt").unlink()
+    bucket.sync(ledger=ledger)
     assert ledger.erasures("test", "a.txt")[0].lifted_at is not None
 
 

@@ -175,7 +175,7 @@ def _carry_out(corpus: Corpus, plan: Plan, lease: Lease, progress: Progress) -> 
     lake = corpus.tables.folder
     progress.start(STAGE, _STEPS)
     if plan.step == "planned":
-        _record(corpus, plan, {"reason": plan.reason, "unfinished": True})
+        _record(corpus, plan, {"reason": plan.reason, "unfinished": True, "source": corpus.policy.source.uri})
         _forget_points(corpus, plan, lease)
     progress.advance(STAGE, 1)
     rewrite_lake(corpus, plan, lease)
@@ -261,6 +261,7 @@ def _receipt(corpus: Corpus, plan: Plan, verified: Verification) -> ErasureRecei
         copies=tuple(plan.copies),
         still_listed=plan.still_listed,
         attached=tuple(sorted(plan.attached.values())),
+        source=corpus.policy.source.uri,
     )
 
 

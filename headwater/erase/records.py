@@ -44,6 +44,7 @@ class ErasureReceipt:
     (exactly, or as near as the corpus' deduplication asks), which are *not* erased. ``still_listed`` says whether the
     bucket held the object at the time (None: the bucket could not be asked); as long as it is there unchanged it is not
     indexed again. ``attached`` are the keys of what was attached to it, a mail, which was erased with it.
+    ``source`` is the URI that the corpus was read from: in another place the object is not looked for.
     """
 
     corpus: str
@@ -57,6 +58,7 @@ class ErasureReceipt:
     copies: tuple[str, ...]
     still_listed: bool | None
     attached: tuple[str, ...] = ()
+    source: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the receipt as JSON values."""
@@ -78,6 +80,7 @@ class ErasureReceipt:
             copies=tuple(values["copies"]),
             still_listed=values["still_listed"],
             attached=tuple(values.get("attached", ())),
+            source=values.get("source"),
         )
 
     def lines(self) -> list[str]:

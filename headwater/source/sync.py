@@ -6,6 +6,7 @@ its own behind it. An unchanged mail is not opened again: its attachments are th
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -246,6 +247,7 @@ class _Sync:
         self.attachments = 0
         """Objects that are attached to a mail."""
         self._corpus = corpus
+        self._uri = policy.uri
         self._keep = KeyFilter(policy.include, policy.exclude)
         self._exclude = policy.exclude
         self._store = store
@@ -326,7 +328,20 @@ class _Sync:
 
     def keeps_out(self, key: str) -> bool:
         """Return whether an erased object stays out: it is there as it was, or can't be looked for now."""
-        return key in self._kept_out or any(_behind(mail, key) for mail in self._unopened)
+        if key in self._kept_out or any(_behind(mail, key) for mail in self._unopened):
+            return True
+        if document_id(self._corpus, key) in self.present:
+            return False
+        # Gone is only what would be listed if it were there.
+        source = self._erased[key].receipt.get("source")
+        return (source is not None and source != self._uri) or self._is_left_out(key)
+
+    def _is_left_out(self, key: str) -> bool:
+        """Return whether a pattern leaves out an object, or the mail or an attached mail that it is attached to."""
+        first, *more = key.split(SEPARATOR)
+        around = itertools.accumulate(more, lambda mail, name: f"{mail}{SEPARATOR}{name}", initial=first)
+        next(around)
+        return not self._keep(first) or any(self._keep.leaves_out(attached) for attached in around)
 
     def _note(self, row: dict[str, Any]) -> None:
         self.present.add(row["id"])
