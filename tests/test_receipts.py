@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from headwater.corpus import Corpus, open_corpus
 from headwater.errors import GateError, NotFoundError
 from headwater.pipeline import Pipeline
 from headwater.project import Project
-from headwater.receipts import Receipt, count_states, page_of_receipts, read_receipts, record_receipts
+from headwater.receipts import Receipt, count_states, explain, page_of_receipts, read_receipts, record_receipts
 from headwater.receipts.paths import FOLDER, SUMMARY, receipt_path
 from headwater.reports import StageReport
 from headwater.source import KeyFilter
@@ -239,6 +240,25 @@ def test_a_survivor_that_the_reader_may_no_longer_see_is_not_named(corpus: Corpu
                 changed.name, changed.tables, changed.ledger, key="policies/leave.md", readers=readers
             )
             assert [(r.state, r.survivor) for r in page.receipts] == [("duplicate", survivor)]
+
+
+def test_a_copy_tells_what_stopped_its_survivor_to_those_who_may_see_it(corpus: Corpus) -> None:
+    survivor, table = "policies/leave-copy.md", corpus.tables.receipts
+    stopped = {"state": "quarantined", "reason": "no_chunks", "error": "Nothing is left of the text to index."}
+    rows = [{**row, **(stopped if row["key"] == survivor else {})} for row in table.scan().collect().to_dicts()]
+    table.replace(pa.Table.from_pylist(rows, schema=table.schema).to_batches())
+    told = receipts(corpus)["policies/leave.md"]
+    assert (told.state, told.reason, told.survivor) == ("duplicate", "exact_duplicate", survivor)
+    assert "can't be searched either" in told.message and stopped["error"] in told.message
+    narrow = [{"prefix": "", "groups": ["*"]}, {"prefix": survivor, "groups": ["hr"]}]
+    policy = corpus.policy.model_validate(corpus.policy.model_dump() | {"access": narrow})
+    with Corpus(corpus.name, policy, corpus.project) as changed:
+        Pipeline(changed, workers=1).source_objects()
+        for readers, message in ((["*", "hr"], told.message), (["*"], explain("exact_duplicate")[0])):
+            page = page_of_receipts(
+                changed.name, changed.tables, changed.ledger, key="policies/leave.md", readers=readers
+            )
+            assert [receipt.message for receipt in page.receipts] == [message]
 
 
 def test_a_copy_that_the_reader_may_not_see_is_not_named(corpus: Corpus) -> None:

@@ -136,12 +136,14 @@ def _fingerprint(uri: str, standing: Standing) -> pl.Expr:
 
 def _about_others(frame: pl.DataFrame) -> pl.Series:
     """Return a digest of what a receipt says of attachments, copies and the parser's notes, empty where it says nothing."""
-    rows = frame.select("note", "parent_key", "attachments", "duplicates").iter_rows()
+    rows = frame.select(
+        "note", "parent_key", "attachments", "duplicates", "survivor_stop", "survivor_error"
+    ).iter_rows()
     said = [
-        digest(note, parent, *(keys or ()), *(["", *copies] if copies else ()))
-        if note or parent or keys or copies
+        digest(note, parent, *(keys or ()), *(["", *copies] if copies else ()), *(("", stop, error) if stop else ()))
+        if note or parent or keys or copies or stop
         else ""
-        for note, parent, keys, copies in rows
+        for note, parent, keys, copies, stop, error in rows
     ]
     return pl.Series("about_others", said, pl.String)
 

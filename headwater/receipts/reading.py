@@ -17,7 +17,7 @@ import polars as pl
 from headwater.errors import LakeError
 from headwater.receipts.standing import Standing, release_standing
 from headwater.receipts.states import END_STATES, EndState, end_states
-from headwater.receipts.words import explain, sentence
+from headwater.receipts.words import explain, explain_copy, sentence
 from headwater.source.keys import begins_with
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ def receipt_of(row: Mapping[str, Any], standing: Standing) -> Receipt:
     code, state = str(row["reason"]), row["state"]
     if state == "indexed" and not row["held"]:
         code, message, advice = standing.reason, standing.message, standing.advice
+    elif row["survivor_stop"] is not None:
+        message, advice = explain_copy(code, row["survivor_stop"], row["survivor_error"])
     else:
         message, advice = explain(code)
     if row["error"]:
@@ -282,6 +284,7 @@ def _receipt_rows(lake: _Lake, standing: Standing, ids: pl.Series | None) -> pl.
     rows = frame.collect()
     near = None if ids is None else pl.concat([rows["survivor"], rows["parent"]]).drop_nulls().unique()
     keys = those(lake.objects, ids=near).select("doc_id", "key").collect()
+    stopped = _stopped_survivors(lake, rows["survivor"].drop_nulls().unique())
     attached = (
         those(lake.objects, "parent")
         .group_by(pl.col("parent").alias("doc_id"))
@@ -297,10 +300,24 @@ def _receipt_rows(lake: _Lake, standing: Standing, ids: pl.Series | None) -> pl.
     )
     return (
         rows.join(keys.rename({"doc_id": "survivor", "key": "survivor_key"}), on="survivor", how="left")
+        .join(stopped, on="survivor", how="left")
         .join(keys.rename({"doc_id": "parent", "key": "parent_key"}), on="parent", how="left")
         .join(attached.collect(), on="doc_id", how="left")
         .join(copies_of.collect(), on="doc_id", how="left")
     )
+
+
+def _stopped_survivors(lake: _Lake, ids: pl.Series) -> pl.DataFrame:
+    """Return those of the survivors with these ids that a later stage kept out of the index, and why."""
+    wanted = pl.col("doc_id").is_in(ids.implode())
+    known = _stated(lake.objects.filter(wanted), lake.recorded.filter(wanted)).filter(
+        pl.col("state").is_in(["rejected", "quarantined"])
+    )
+    why = lake.recorded.filter(wanted).select(
+        pl.col("doc_id"), pl.col("reason").alias("survivor_stop"), pl.col("error").alias("survivor_error")
+    )
+    joined = known.select("doc_id").join(why, on="doc_id")
+    return joined.rename({"doc_id": "survivor"}).collect()
 
 
 _IS_CURRENT = (pl.col("source_fingerprint") == pl.col("now")).fill_null(False)

@@ -41,6 +41,16 @@ def explain(code: str) -> tuple[str, str]:
     return (f"Processing stopped with the code {code}.", _REPORT)
 
 
+def explain_copy(code: str, stop: str, error: str | None) -> tuple[str, str]:
+    """Return the same as :func:`explain` for a copy whose survivor ended with the code ``stop`` and ``error`` itself."""
+    same = "exactly the same text as" if code == "exact_duplicate" else "nearly the same text as"
+    why = " ".join(sentence(part) for part in (explain(stop)[0], error) if part)
+    return (
+        f"This document has {same} another one, which was kept in its place but can't be searched either: {why}",
+        "Mend what keeps the other one out, or remove it: the next reindex then decides again which of them is kept.",
+    )
+
+
 def sentence(text: str) -> str:
     """Return ``text`` with a capital first letter and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
