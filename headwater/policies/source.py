@@ -54,7 +54,10 @@ class WatchPolicy(Policy):
 
 
 class AccessRule(Policy):
-    """Who may read the keys under a prefix; the longest matching prefix decides."""
+    """Who may read the keys under a prefix; the longest matching prefix decides.
+
+    Of several rules for one prefix those groups count that all of them name. Accents match however they are composed.
+    """
 
     prefix: str = Field(description="Key prefix, such as hr/; the empty prefix matches all.")
     groups: list[str] = Field(description="Groups that may read; * is everyone; an empty list is nobody.")
