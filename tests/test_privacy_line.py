@@ -92,7 +92,10 @@ def test_the_copy_of_a_rejected_document_says_that_neither_is_searched(make_corp
     body = "\n\n".join(f"Row {n} of the form says who keeps weir number {n}, and since when." for n in range(30))
     files = {"a.md": f"{body}\n\nThe social security number is 536-90-4399.\n", "b.md": f"{body}\n"}
     path = make_corpus(
-        "forms", files, privacy={"actions": {"US_SSN": "reject_document"}}, source={"write_receipts": True}
+        "forms",
+        files,
+        privacy={"actions": {"US_SSN": "reject_document"}},
+        source={"uri": "./documents", "write_receipts": True},
     )
     with open_corpus(path) as corpus:
         assert Pipeline(corpus, workers=1).run().states == {"duplicate": 1, "rejected": 1}

@@ -385,7 +385,8 @@ def test_receipts_of_documents_that_may_not_be_read_look_like_none(real: TestCli
         {"corpus": "works", "key": ""},
         {"corpus": "works", "key": "a\x00b"},
         {"corpus": "works", "prefix": "x" * 2001},
-        {"corpus": "works", "groups": [""]},
+        {"corpus": "works", "groups": [" "]},
+        {"corpus": "works", "groups": ["", "hr"]},
     ],
 )
 def test_invalid_receipt_queries_are_refused(client: TestClient, query: dict[str, Any]) -> None:
