@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_LABEL = re.compile(r"^\s*(?:[#*_|\s]*)(?:Q\s*[:)]|Question\s*\d*\s*[:.)])\s", re.IGNORECASE)
+_LABEL = re.compile(r"[#*_|\s]*(?:Q\s*[:)]|Question\s*\d*\s*[:.)])\s", re.IGNORECASE)
 _OPENERS = {'"': '"', "”": "“", "’": "‘", "»": "«", ")": "("}
 _AROUND = " \t\r\n*_!|'" + "".join(_OPENERS)
 
@@ -19,5 +19,5 @@ def is_question(text: str) -> bool:
     stripped = text.rstrip(_AROUND)
     if not stripped.endswith(("?", "？")):
         return False
-    opened = max((stripped.rfind(_OPENERS[c]) for c in text[len(stripped) :] if c in _OPENERS), default=-1)
+    opened = max((stripped.rfind(_OPENERS[c]) for c in set(text[len(stripped) :]) if c in _OPENERS), default=-1)
     return opened < 0 or not any(c.isalnum() for c in stripped[:opened])
