@@ -20,7 +20,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from headwater.errors import ConfigError
 from headwater.policies import CorpusPolicy
-from headwater.text_files import read_text
+from headwater.yaml_files import read_yaml
 
 COMPONENT_TYPE = "assets.corpus.Corpus"
 _TEMPLATE = re.compile(
@@ -31,17 +31,10 @@ _TEMPLATE = re.compile(
 def load_corpus_file(path: Path) -> CorpusPolicy:
     """Return the policy in ``path``, its paths made absolute.
 
-    Raises ConfigError naming file, line and field for YAML that doesn't parse, an unknown or wrong field, or an
-    environment variable that is not set.
+    Raises ConfigError naming file, line and field for YAML that doesn't parse, an unknown or wrong field, one that is
+    there twice, or an environment variable that is not set.
     """
-    text = read_text(path)
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}).") from error
+    document, root = read_yaml(path)
     if not isinstance(document, dict) or document.get("type") != COMPONENT_TYPE:
         raise ConfigError(f"{path}:1: the file must start with 'type: {COMPONENT_TYPE}' and hold 'attributes:'.")
     attributes = _resolve(document.get("attributes") or {}, path, *_find(root, 1, ("attributes",)))

@@ -147,6 +147,29 @@ def test_broken_yaml_is_reported_with_its_line(tmp_path: Path) -> None:
         load_corpus_file(path)
 
 
+@pytest.mark.parametrize(
+    "attributes,line,key,first",
+    [
+        ("  access:\n    - {prefix: hr/, groups: [hr]}\n  source: {uri: ./d}\n  access: []\n", 6, "access", 3),
+        ("  source: {uri: ./d, uri: ./e}\n", 3, "uri", 3),
+        ("  source: {uri: ./d}\n  access:\n    - prefix: a/\n      groups: [x]\n      groups: ['*']\n", 7, "groups", 6),
+    ],
+)
+def test_a_setting_that_is_there_twice_is_refused_with_both_lines(
+    tmp_path: Path, attributes: str, line: int, key: str, first: int
+) -> None:
+    # YAML's parser would take the last one: access rules that stand above it would count for nothing.
+    path = write(tmp_path, attributes)
+    with pytest.raises(ConfigError, match=rf"{path}:{line}: '{key}' .* \(first in line {first}\)"):
+        load_corpus_file(path)
+
+
+def test_a_setting_may_be_named_and_used_again(tmp_path: Path) -> None:
+    path = write(tmp_path, "  source: {uri: ./d}\n  owners: &us [a@b.org]\n  description: &text c\n")
+    path.write_text(path.read_text() + "x-again: [*us, *us, *text]\n")
+    assert load_corpus_file(path).owners == ["a@b.org"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "attributes: {}", "type: other.Component\nattributes: {}\n"])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "defs.yaml"

@@ -10,13 +10,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from headwater.api_keys import READING, KeyLimits, Scope
 from headwater.errors import ConfigError
 from headwater.project import Project
-from headwater.text_files import read_text
+from headwater.yaml_files import read_yaml
 
 TOKEN_VARIABLE = "HEADWATER_API_TOKEN"
 
@@ -146,13 +145,7 @@ def api_token() -> str | None:
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    text = read_text(path)
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}).") from error
+    document, _ = read_yaml(path)
     if document is None:
         return {}
     if not isinstance(document, dict):

@@ -19,14 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from headwater.errors import ConfigError
 from headwater.policies import Policy
 from headwater.prompts.purposes import check_name
-from headwater.text_files import read_text
 from headwater.types import DropReason, Passage, Turn
+from headwater.yaml_files import read_yaml
 
 Way: TypeAlias = Literal["quoted", "scripted", "rule", "model"]
 """How a case is answered: by quoting, from its reply, by the plain rule of rewriting, or by a real model."""
@@ -173,13 +172,7 @@ def read_cases(folder: Path) -> list[tuple[str, Case]]:
 
 
 def _contents(path: Path) -> Sequence[Any]:
-    text = read_text(path)
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}).") from error
+    document, _ = read_yaml(path)
     if not isinstance(document, dict) or document.keys() != {"cases"} or not isinstance(document["cases"], list):
         raise ConfigError(f"{path}: the file must hold a list named 'cases', and nothing else.")
     return document["cases"]
