@@ -111,7 +111,7 @@ class Corpus:
         self.name = name
         self.policy = policy
         self.project = project
-        project.home.mkdir(parents=True, exist_ok=True)
+        project.make_home()
         self.ledger = Ledger(project.ledger_url)
         self.prompts = PromptRegistry(self.ledger, prompts_folder(project))
         self.engine: ReleaseEngine = open_engine(name, project.index_path(name), policy.index)

@@ -15,6 +15,10 @@ class ConfigError(HeadwaterError):
     """Configuration that can't be used: names the file, the line and the field."""
 
 
+class LedgerError(HeadwaterError):
+    """The ledger's database can't be reached, or is none."""
+
+
 class LakeError(HeadwaterError):
     """A stage table is missing, unreadable or was changed by another writer."""
 

@@ -44,6 +44,16 @@ class Project:
             )
         return path
 
+    def make_home(self) -> Path:
+        """Return the home, made if it is missing; ConfigError when it can't be."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"The project's home {self.home} can't be made ({error.strerror}). Choose another one with HEADWATER_HOME."
+            ) from error
+        return self.home
+
     @property
     def settings_file(self) -> Path:
         """The path of what is configured for all corpora together; it need not exist."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headwater.errors import ConfigError, LeaseError, NotFoundError, ReleaseError
+from headwater.errors import ConfigError, LeaseError, LedgerError, NotFoundError, ReleaseError
 from headwater.hashing import document_id
 from headwater.ledger import Ledger
 from headwater.ledger.engine import create_engine
@@ -637,6 +638,46 @@ def test_an_unusable_url_is_a_configuration_error_without_the_password(url: str)
     with pytest.raises(ConfigError) as caught:
         Ledger(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_database_that_cannot_be_opened_is_said_in_words_without_the_password(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("Not a database, although there is a file of this name. " * 20)
+    (tmp_path / "folder.db").mkdir()
+    with socket.socket() as unused:  # bound, and nobody listens
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        for url, said in (
+            (f"sqlite:///{tmp_path}/text.db", "text.db can't be opened: file is not a database"),
+            (f"sqlite:///{tmp_path}/folder.db", "folder.db can't be opened: unable to open database file"),
+            (
+                f"postgresql+psycopg://u:hunter2@127.0.0.1:{port}/ledger",
+                f"127.0.0.1:{port}/ledger can't be opened: .*refused",
+            ),
+        ):
+            with pytest.raises(LedgerError, match=said) as caught:
+                Ledger(url)
+            assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigError, match="can't be made"):
+        Ledger(f"sqlite:///{tmp_path}/text.db/ledger.db")
+
+
+def test_an_error_of_the_database_repeats_no_value(url: str, ledger: Ledger) -> None:
+    engine = create_engine(url)
+    with write_transaction(engine) as connection:
+        connection.exec_driver_sql("DROP TABLE erasures")
+    engine.dispose()
+    with pytest.raises(sa.exc.ProgrammingError if url.startswith("postgresql") else sa.exc.OperationalError) as caught:
+        ledger.record_erasure(
+            "handbook",
+            key="hr/Ada Lovelace.pdf",
+            doc_id="d",
+            revision=None,
+            etag=None,
+            size=None,
+            last_modified=None,
+            receipt={},
+        )
+    assert "erasures" in str(caught.value) and "Lovelace" not in str(caught.value)
 
 
 def test_naive_times_are_refused_and_others_become_utc() -> None:

@@ -134,7 +134,7 @@ def restore(
         wanted |= manifest.files_under(f"ledger/{PROJECT}/")
     listed = known_erasures(erasures) if erasures is not None else []
     _verify(place, wanted, told)
-    project.home.mkdir(parents=True, exist_ok=True)
+    project.make_home()
     mark = project.home / MARK
     with ExitStack() as stack:
         ledger = stack.enter_context(closing(Ledger(project.ledger_url)))

@@ -84,7 +84,7 @@ def backup(
     place = Place(dest)
     _prepare(place)
     told = progress or NoProgress()
-    project.home.mkdir(parents=True, exist_ok=True)
+    project.make_home()
     ledger = Ledger(project.ledger_url)
     files: dict[str, StoredFile] = {}
     stored: dict[str, StoredCorpus] = {}

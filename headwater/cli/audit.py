@@ -28,7 +28,7 @@ def audit(
     from headwater.project import find_project
 
     project = find_project()
-    project.home.mkdir(parents=True, exist_ok=True)
+    project.make_home()
     ledger = Ledger(project.ledger_url)
     try:
         start = None if since is None else _moment(since)

@@ -141,7 +141,7 @@ class _Opened:
         from headwater.project import find_project
 
         project = find_project()
-        project.home.mkdir(parents=True, exist_ok=True)
+        project.make_home()
         self._ledger = Ledger(project.ledger_url)
         return self._ledger
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, LedgerError
 
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another process's write; the ledger's writes take milliseconds."""
@@ -29,9 +29,14 @@ def create_engine(url: str) -> sa.Engine:
         ) from error
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite and parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(parsed.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"The ledger's folder {folder} can't be made ({error.strerror}).") from error
     try:
-        engine = sa.create_engine(parsed, pool_pre_ping=not sqlite)
+        # Values are questions, what people said, keys of objects: an error that names them ends up in logs.
+        engine = sa.create_engine(parsed, pool_pre_ping=not sqlite, hide_parameters=True)
     except (ImportError, sa.exc.NoSuchModuleError) as error:
         raise ConfigError(
             f"The database driver of the ledger URL ({parsed.drivername}) is not installed. "
@@ -41,6 +46,23 @@ def create_engine(url: str) -> sa.Engine:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+@contextmanager
+def reach(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open the first connection to a ledger; LedgerError when its database can't be reached, or is none."""
+    try:
+        connection = engine.connect()
+    except sa.exc.DBAPIError as error:
+        url = engine.url
+        where = url.database if engine.dialect.name == "sqlite" else f"{url.host}:{url.port or 5432}/{url.database}"
+        why = str(error.orig).strip().splitlines()[:1]
+        raise LedgerError(
+            f"The ledger's database {where} can't be opened: {''.join(why) or type(error.orig).__name__}. Check "
+            "HEADWATER_LEDGER_URL, and that the database is up."
+        ) from error
+    with connection:
+        yield connection
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

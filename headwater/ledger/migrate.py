@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from headwater.errors import ConfigError
-from headwater.ledger.engine import write
+from headwater.ledger.engine import reach, write
 from headwater.ledger.schema import HEAD
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def status(engine: sa.Engine) -> SchemaStatus:
-    """Return where the ledger stands, without changing it."""
-    with engine.connect() as connection:
+    """Return where the ledger stands, without changing it. Raises LedgerError where its database can't be reached."""
+    with reach(engine) as connection:
         revision = current_revision(connection)
     if revision is None:
         return SchemaStatus("empty", None, HEAD, migrations())
@@ -67,9 +67,10 @@ def status(engine: sa.Engine) -> SchemaStatus:
 def upgrade(engine: sa.Engine) -> tuple[Migration, ...]:
     """Run the migrations that are missing, in one transaction under a lock, and return those that ran.
 
-    Raises ConfigError when the ledger was written by a newer version of Headwater.
+    Raises ConfigError when the ledger was written by a newer version of Headwater, LedgerError where its database can't be
+    reached.
     """
-    with engine.connect() as connection:
+    with reach(engine) as connection:
         if current_revision(connection) == HEAD:
             return ()
     with write(engine) as connection:

@@ -26,7 +26,8 @@ class Ledger(ApiKeys, AuditLog, Releases, Answers, Leases, Erasures, Reveals, Pr
     def __init__(self, url: str) -> None:
         """Open the database at ``url`` (SQLAlchemy's form), creating it or bringing its schema up to date.
 
-        Raises ConfigError for an unusable URL, a missing driver, or a ledger of a newer Headwater.
+        Raises ConfigError for an unusable URL, a missing driver, or a ledger of a newer Headwater, and LedgerError for a
+        database that can't be reached.
         """
         self._engine = create_engine(url)
         upgrade(self._engine)

@@ -195,7 +195,7 @@ def open_access(project: Project | None) -> Access:
     settings = load_settings(project)
     ledger = None
     if project is not None:
-        project.home.mkdir(parents=True, exist_ok=True)
+        project.make_home()
         ledger = Ledger(project.ledger_url)
     try:
         access = Access(token=api_token(), settings=settings, ledger=ledger)
