@@ -680,6 +680,21 @@ def test_an_error_of_the_database_repeats_no_value(url: str, ledger: Ledger) -> 
     assert "erasures" in str(caught.value) and "Lovelace" not in str(caught.value)
 
 
+def test_who_saw_personal_data_stays_known_when_older_rows_are_put_in_place(ledger: Ledger) -> None:
+    def reveal(reason: str) -> None:
+        ledger.record_reveal("handbook", who="os:ada", reason=reason, entities={"IBAN_CODE": 1}, documents=["d"])
+
+    start(ledger)
+    reveal("before the backup")
+    with ledger.exported("handbook") as tables:
+        stored = {name: list(rows) for name, rows in tables}
+    reveal("since")
+    for _ in range(2):  # a restore clears twice
+        ledger.clear_rows("handbook")
+    ledger.import_rows({name: iter(rows) for name, rows in stored.items()}, "handbook")
+    assert [found.reason for found in ledger.reveals("handbook")] == ["since", "before the backup"]
+
+
 def test_naive_times_are_refused_and_others_become_utc() -> None:
     column = UtcDateTime()
     dialect = sa.create_engine("sqlite://").dialect

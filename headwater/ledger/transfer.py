@@ -16,7 +16,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from headwater.errors import BackupError
 from headwater.ledger.base import LedgerPart
 from headwater.ledger.engine import write
-from headwater.ledger.schema import UtcDateTime, api_keys, audit, corpora, erasures, leases, metadata
+from headwater.ledger.schema import (
+    UtcDateTime,
+    api_keys,
+    audit,
+    corpora,
+    erasures,
+    leases,
+    metadata,
+    reveals,
+)
 
 Rows: TypeAlias = Iterator[dict[str, Any]]
 
@@ -26,9 +35,9 @@ _ROWS = 1000
 _OF_THIS_DATABASE = frozenset({leases.name})
 """Not kept: who is writing now. The token of a lease must go on growing in the database that it is checked in."""
 
-_ONLY_ADDED_TO = frozenset({api_keys.name, audit.name, erasures.name})
-"""Never cleared: what was done, what must not come back, and which keys were revoked, stays known whatever is put in its
-place."""
+_ONLY_ADDED_TO = frozenset({api_keys.name, audit.name, erasures.name, reveals.name})
+"""Never cleared: what was done, who saw personal data and why, what must not come back, and which keys were revoked, stays
+known whatever is put in its place."""
 
 
 class Transfer(LedgerPart):
@@ -52,7 +61,7 @@ class Transfer(LedgerPart):
             return bool(connection.execute(query).scalar())
 
     def clear_rows(self, corpus: str | None) -> None:
-        """Delete what :meth:`exported` gives, but the audit log, the erasures and the API keys."""
+        """Delete what :meth:`exported` gives, but the audit log, the reveals, the erasures and the API keys."""
         with write(self._engine) as connection:
             for table in reversed(_tables(corpus)):
                 if table.name not in _ONLY_ADDED_TO:
