@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from headwater.project import Project, project_at
+from headwater.project import Project, find_project, project_at
 from jobs.answer_log import log_answers
 from jobs.reindex import reindex
 from jobs.releases import release_jobs
@@ -36,7 +36,7 @@ def corpora(project: Project) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """Build the code location."""
-    project = project_at(Path(os.environ.get("HEADWATER_PROJECT") or CHECKOUT).expanduser())
+    project = find_project() if os.environ.get("HEADWATER_PROJECT") else project_at(CHECKOUT)
     names = project.corpus_names()
     return dg.Definitions.merge(
         corpora(project),

@@ -68,6 +68,8 @@ def examine() -> list[Finding]:
         project = find_project()
     except NotFoundError as error:
         return [*findings, Finding("project", "note", "none here", str(error))]
+    except ConfigError as error:
+        return [*findings, Finding("project", "problem", "not found", str(error))]
     findings.append(Finding("project", "ok", str(project.root), f"What is made goes to {project.home}."))
     findings += _guarded(lambda: _disk(project), "disk")
     findings += _guarded(lambda: _ledger(project), "ledger")

@@ -121,11 +121,15 @@ def project_at(root: Path) -> Project:
 def find_project(start: Path | None = None) -> Project:
     """Return the project at or above ``start`` (default: the working directory).
 
-    ``HEADWATER_PROJECT`` overrides the search. Raises NotFoundError when there is none.
+    ``HEADWATER_PROJECT`` overrides the search. Raises NotFoundError when there is none, and ConfigError when the
+    variable names no folder.
     """
     override = os.environ.get("HEADWATER_PROJECT")
     if start is None and override:
-        return project_at(Path(override).expanduser())
+        folder = Path(override).expanduser()
+        if not folder.is_dir():
+            raise ConfigError(f"HEADWATER_PROJECT is {override}, and there is no such folder.")
+        return project_at(folder)
     first = (start or Path.cwd()).resolve()
     for folder in (first, *first.parents):
         if (folder / "assets").is_dir() and (folder / "workspace.yaml").is_file():

@@ -130,6 +130,16 @@ def test_a_wrong_configuration_is_reported_with_its_place(make_corpus: MakeCorpu
 # --- projects and corpora -------------------------------------------------------------------------------------
 
 
+def test_a_project_variable_that_names_no_folder_is_said_and_nothing_is_made_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEADWATER_HOME", raising=False)
+    monkeypatch.setenv("HEADWATER_PROJECT", str(tmp_path / "mistyped"))
+    assert f"HEADWATER_PROJECT is {tmp_path / 'mistyped'}, and there is no such folder" in fail("keys", "list")
+    assert "there is no such folder" in run("doctor").stdout
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_init_makes_a_project_that_commands_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEADWATER_PROJECT", raising=False)
     monkeypatch.delenv("HEADWATER_HOME", raising=False)

@@ -209,6 +209,12 @@ def test_loading_is_quick_and_touches_no_model_network_or_store(tmp_path: Path) 
     assert not (root / ".headwater").exists()
 
 
+def test_a_project_variable_that_names_no_folder_stops_loading(tmp_path: Path) -> None:
+    # A code location without corpora, sensors and schedules would look healthy.
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        load_project(tmp_path / "mistyped")
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout of the Dagster project without corpora, so that a test may write to it."""
