@@ -17,7 +17,7 @@ import polars as pl
 
 from headwater.audit import audited
 from headwater.errors import ConfigError, NotFoundError
-from headwater.receipts import EndState, keys_in_state
+from headwater.receipts import END_STATES, EndState, keys_in_state
 from headwater.source import requeue_objects
 
 if TYPE_CHECKING:
@@ -39,9 +39,11 @@ def requeue(corpus: Corpus, keys: Collection[str] | None = None, state: EndState
 
     Those at ``keys``, those in ``state``, those of ``keys`` in ``state`` when both are given, all without either. A mail
     is opened anew, and what is attached to it goes with it.
-    Raises NotFoundError, and marks nothing, when a key is not listed; ConfigError for a blank ``reason``; LeaseError
-    while another process writes the corpus.
+    Raises NotFoundError, and marks nothing, when a key is not listed; ConfigError for a blank ``reason`` or a ``state`` that
+    there is not; LeaseError while another process writes the corpus.
     """
+    if state is not None and state not in END_STATES:  # the word may come from a form
+        raise ConfigError(f"There is no end state {state!r}; there are: {', '.join(END_STATES)}.")
     words = " ".join(reason.split())[:MAX_REASON]
     if not words:
         raise ConfigError("Say why the objects are to be processed again: their owners read it in the receipt.")

@@ -48,7 +48,10 @@ class Requeue(dg.Config):
     """Which objects to process again, and why."""
 
     keys: list[str] = Field(default=[], description="Keys of objects; empty: by state.")
-    state: str | None = Field(default=None, description="All objects in this end state; empty with no keys: all.")
+    state: str | None = Field(
+        default=None,
+        description="All objects in this end state (indexed, duplicate, rejected or quarantined); empty with no keys: all.",
+    )
     reason: str = Field(description="Why; shown in the receipts.")
 
 

@@ -63,6 +63,14 @@ def test_all_objects_in_a_state_or_all_objects_can_be_requeued(corpus: Corpus) -
     assert run(corpus)["parsed_documents"] == len(SMALL_FILES)
 
 
+def test_a_state_that_there_is_not_is_refused(corpus: Corpus) -> None:
+    # As Dagster's form passes it on: that no object is in it would look like work done.
+    with pytest.raises(
+        ConfigError, match="no end state 'quarantine'; there are: indexed, duplicate, rejected, quarantined"
+    ):
+        requeue(corpus, state="quarantine", reason="A new parser.")  # type: ignore[arg-type]
+
+
 def test_an_unknown_key_names_its_neighbours_and_nothing_is_marked(corpus: Corpus) -> None:
     version = corpus.tables.source_objects.version()
     with pytest.raises(NotFoundError, match=r"'policies/laeve\.md'.*'policies/leave\.md'"):
