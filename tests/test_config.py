@@ -216,6 +216,16 @@ def test_an_unset_variable_is_reported_with_file_and_line(tmp_path: Path, monkey
         load_corpus_file(path)
 
 
+def test_a_source_that_an_empty_variable_leaves_empty_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would be the folder of the file itself, and defs.yaml a document.
+    monkeypatch.setenv("BUCKET", "")
+    path = write(tmp_path, '  source:\n    uri: "{{ env.BUCKET }}"\n')
+    with pytest.raises(ConfigError, match=rf"{path}:4: attributes.source.uri: .* at least 1 character"):
+        load_corpus_file(path)
+
+
 def test_paths_are_relative_to_the_file_not_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,8 @@ class SourcePolicy(Policy):
     """Where the documents are and which of them belong to the corpus."""
 
     uri: str = Field(
-        description="Folder path or bucket URI: ./documents, file:///data, s3://bucket/prefix, gs://, az://."
+        min_length=1,
+        description="Folder path or bucket URI: ./documents, file:///data, s3://bucket/prefix, gs://, az://.",
     )
     include: list[str] = Field(default=["**"], description="Glob patterns of keys to take; ** crosses folders.")
     exclude: list[str] = Field(
