@@ -39,6 +39,7 @@ from headwater.source import (
 )
 from headwater.source.access import MAX_SIDECAR_BYTES
 from headwater.source.folder import BROKEN, OUTSIDE, RENAME, SPECIAL
+from headwater.source.store import open_store
 from tests.s3 import Aws, aws
 
 __all__ = ["aws"]
@@ -79,6 +80,12 @@ def bucket(tmp_path: Path) -> Bucket:
     for name in ("a.txt", "b.txt", "c/d.txt", "c/e.txt"):
         bucket.write(name, f"text of {name}")
     return bucket
+
+
+@pytest.mark.parametrize("uri", ["ftp://archive/house", "s3://"])
+def test_an_address_of_no_store_is_said_in_one_line(uri: str) -> None:
+    with pytest.raises(SourceError, match=rf"^The source {uri} can't be opened: [^\n]+$"):
+        open_store(uri)
 
 
 def test_an_unchanged_folder_changes_nothing(bucket: Bucket) -> None:

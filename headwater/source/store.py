@@ -63,7 +63,9 @@ def open_store(uri: str, *, patient: bool = True) -> ObjectStore:
     try:
         return from_url(uri, **settings)
     except Exception as error:
-        raise SourceError(f"The source {uri} can't be opened: {aws.explain(error) or error}") from error
+        # The store's own words are its first line; what follows is how the error looks inside.
+        why = aws.explain(error) or str(error).partition("\n")[0]
+        raise SourceError(f"The source {uri} can't be opened: {why}") from error
 
 
 def read_object(store: ObjectStore, key: str) -> bytes:
