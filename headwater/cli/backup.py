@@ -45,7 +45,8 @@ def backup(
         return
     say(f"Backed up {', '.join(report.corpora)} to {report.place}", style="bold")
     say(
-        f"{report.files:,} files, {size(report.bytes)}, {report.seconds:,.1f} s. Check it with: headwater restore --check"
+        f"{report.files:,} files, {size(report.bytes)}, {report.seconds:,.1f} s. "
+        f"Check it with: headwater restore {report.place} --check"
     )
 
 
