@@ -87,8 +87,8 @@ class ReindexReport:
 
 
 _LISTING_FILE = ".listing"
-"""What ``source_objects`` found in the bucket: beside the tables, until the run that found it has ended well, whose
-stages may be different machines' work."""
+"""What ``source_objects`` found in the bucket, and in which run: beside the tables, until that run has ended well, whose
+stages may be different machines' work. Another run did not take it through every stage."""
 
 P = ParamSpec("P")
 
@@ -184,7 +184,7 @@ class Pipeline:
                 apply_permissions(self.corpus, lease)
                 raise
             apply_permissions(self.corpus, lease)
-            self._tables.folder.write(_LISTING_FILE, str(report.details["listing"]).encode())
+            self._tables.folder.write(_LISTING_FILE, f"{report.details['listing']} {self.run_id}".encode())
         if report.recomputed:
             self._start_ahead()
         return report
@@ -390,8 +390,7 @@ class Pipeline:
                 drop_old(corpus, lease)
             corpus.refresh()
             written = self._record_receipts()
-            with suppress(FileNotFoundError):
-                corpus.ledger.set_applied_listing(corpus.name, self._tables.folder.read(_LISTING_FILE).decode())
+            self._note_listing()
         releases, pin = corpus.releases(), corpus.ledger.pin(corpus.name)
         states: dict[str, int] = {}
         for info in releases:
@@ -522,6 +521,16 @@ class Pipeline:
         if live is not None:
             lease.check()
             self.corpus.engine.publish(live)
+
+    def _note_listing(self) -> None:
+        """Tell the sensor which listing the index follows: that of this run, if it has listed the bucket itself.
+
+        Were it another run's that came no further than listing, what that run found would count as done.
+        """
+        with suppress(FileNotFoundError):
+            listing, _, run = self._tables.folder.read(_LISTING_FILE).decode().partition(" ")
+            if run == self.run_id:
+                self.corpus.ledger.set_applied_listing(self.corpus.name, listing)
 
     def _record_receipts(self) -> Mapping[str, Any]:
         """Write down what became of every object; return what was written beside the bucket, and what could not be."""

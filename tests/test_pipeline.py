@@ -231,6 +231,18 @@ def test_a_deleted_file_leaves_the_answers_and_the_old_release_still_has_it(corp
     assert before[0].key == "gauge.md" and before[0].release == 1
 
 
+def test_a_listing_that_no_run_took_through_every_stage_does_not_count_as_applied(corpus: Corpus, folder: Path) -> None:
+    reindex(corpus)
+    applied = corpus.ledger.applied_listing(corpus.name)
+    (folder / "policies" / "leave.md").unlink()
+    Pipeline(corpus, run="ended early").source_objects()
+    # As a person may materialise it alone. The sensor has to ask for a reindex all the same.
+    Pipeline(corpus, run="by hand").live_release()
+    assert corpus.ledger.applied_listing(corpus.name) == applied
+    reindex(corpus)
+    assert corpus.ledger.applied_listing(corpus.name) not in (None, applied)
+
+
 def test_when_the_kept_copy_is_deleted_the_other_one_is_indexed(corpus: Corpus, folder: Path) -> None:
     reindex(corpus)
     (folder / "policies/leave-copy.md").unlink()
