@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from headwater.characters import label
 from headwater.edits import apply_edits
 from headwater.errors import RowError
 from headwater.policies import QualityPolicy
@@ -228,6 +229,15 @@ def test_cleaning_is_complete_and_changes_nothing_but_what_it_should(text: str) 
         ("\ufeffTitle", "Title"),
         ("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb"),
         ("x\U000e0068\U000e0069y", "xy"),
+        ("ann\u200da@\u200cexample\u034f.o\u200b\ufe0frg\u200d", "anna@example.org"),
+        ("DE89\u200d3704\u20600044\u3164 \u200cИв\u200dан", "DE8937040044 Иван"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("ന്\u200d.", "ന്\u200d."),
+        ("PDF\u200cها", "PDF\u200cها"),
+        (
+            "1\ufe0f\u20e3 \xa9\ufe0f \u2764\ufe0f\u200d\U0001f525",
+            "1\ufe0f\u20e3 \xa9\ufe0f \u2764\ufe0f\u200d\U0001f525",
+        ),
         ("Jose\u0301 and Jose\u200b\u0301", "Jos\u00e9 and Jos\u00e9"),
     ],
 )
@@ -235,8 +245,19 @@ def test_cleaning(text: str, clean: str) -> None:
     assert assess([text])["text"][0] == clean
 
 
+def test_a_label_keeps_joiners_only_where_they_mean_something() -> None:
+    assert label("Desk: ann\u200da@exam\ufe0fple.org \u2764\ufe0f, می\u200cخواهم") == (
+        "Desk: anna@example.org \u2764\ufe0f, می\u200cخواهم"
+    )
+
+
 @settings(deadline=None)
-@given(st.text(st.sampled_from("e \u0301\u0323\u1100\u1161\u11a8\u0b47\u0b3e\u200b\u200d\n"), max_size=20))
+@given(
+    st.text(
+        st.sampled_from("e \u0301\u0323\u1100\u1161\u11a8\u0b47\u0b3e\u200b\u200d\ufe0f\u212a\u1680\ud800\n"),
+        max_size=20,
+    )
+)
 def test_cleaned_text_is_composed(text: str) -> None:
     clean = assess([text])["text"][0]
     assert unicodedata.is_normalized("NFC", clean)
@@ -250,9 +271,12 @@ def test_cleaning_takes_linear_time() -> None:
         ("\u200b" * 1000 + " ") * 300,
         "\t" * 300_000,
         "\ufffd\u200b" * 150_000,
+        "\u200b" * 150_000 + "\u200d" * 150_000,
     ]
     for text in hostile:
-        assert len(apply_edits(text, clean_edits(text))) <= len(text)
+        for edits in clean_steps(text, QualityPolicy()):
+            assert len(apply_edits(text, edits)) <= len(text)
+            text = apply_edits(text, edits)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from headwater.quality.rules import profiled
 from headwater.quality.signals import signals
 from headwater.quality.verdict import OK, REASONS, decide
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 MEASURED = frozenset({"block_keywords", "block_patterns", "urls", "max_symbol_run"})
 """Fields of the policy that change the text or a signal; all others are limits, which :func:`decide` compares."""

@@ -1,10 +1,11 @@
 """What cleaning changes in a text, as edits, so that offsets can follow.
 
 Removed: control and zero-width characters, byte-order marks, soft hyphens, direction marks, invisible tag characters
-(they can hide instructions), spaces at line ends. Replaced: every kind of line break by a newline, every kind of
-space by a plain one, runs of replacement characters by one, three and more blank lines by one, what is not composed by
-its NFC form. Joiners stay: emoji and several scripts need them. On request, links are shortened or removed and long runs of one sign are cut. Cleaning a
-cleaned text changes nothing.
+(they can hide instructions), spaces at line ends. Joiners and variation selectors stay beside emoji and in scripts that
+need them; between Latin letters, where they could hide an address, they go. Replaced: every kind of line break by a
+newline, every kind of space by a plain one, runs of replacement characters by one, three and more blank lines by one,
+what is not composed by its NFC form. On request, links are shortened or removed and long runs of one sign are cut.
+Cleaning a cleaned text changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 
 import regex  # type: ignore[import-untyped]
 
-from headwater.characters import UNSEEN
+from headwater.characters import UNSEEN, stray_spans
 from headwater.edits import Edit, apply_edits
 from headwater.policies import QualityPolicy
 
@@ -70,10 +71,15 @@ def clean_edits(text: str) -> list[Edit]:
     return edits
 
 
+def stray_edits(text: str) -> list[Edit]:
+    """Return the edits that remove joiners and the like where they mean nothing, sorted and not overlapping."""
+    return [Edit(start, end) for start, end in stray_spans(text)]
+
+
 def clean_steps(text: str, policy: QualityPolicy) -> Iterator[list[Edit]]:
     """Yield the edits that clean ``text`` as the policy says, a list per step: each is of the text that the one before
     left, and none is empty."""
-    for find in (clean_edits, composing_edits):
+    for find in (stray_edits, clean_edits, composing_edits):
         if edits := find(text):
             yield edits
             text = apply_edits(text, edits)
@@ -82,9 +88,11 @@ def clean_steps(text: str, policy: QualityPolicy) -> Iterator[list[Edit]]:
     while edits := _content_edits(text, policy):  # a link that is gone may have joined two runs of signs
         yield edits
         text = apply_edits(text, edits)
-    # A link that is gone leaves spaces.
-    if edits := clean_edits(text):
-        yield edits
+    # A link that is gone leaves spaces, and joiners without what they stood beside.
+    for find in (stray_edits, clean_edits):
+        if edits := find(text):
+            yield edits
+            text = apply_edits(text, edits)
 
 
 def composing_edits(text: str) -> list[Edit]:
