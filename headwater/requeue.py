@@ -19,6 +19,7 @@ from headwater.audit import audited
 from headwater.errors import ConfigError, NotFoundError
 from headwater.receipts import END_STATES, EndState, keys_in_state
 from headwater.source import requeue_objects
+from headwater.source.keys import as_listed
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
@@ -50,7 +51,8 @@ def requeue(corpus: Corpus, keys: Collection[str] | None = None, state: EndState
     tables = corpus.tables
     with audited(corpus.ledger, "document.requeue", corpus=corpus.name) as noted, corpus.writing():
         listed = tables.source_objects.read(["key"])["key"]
-        wanted = listed if keys is None else pl.Series("key", sorted(set(keys)), pl.String)
+        named = listed if keys is None else sorted({as_listed(key, listed) for key in keys})
+        wanted = pl.Series("key", named, pl.String)
         unknown = wanted.filter(~wanted.is_in(listed.implode()))
         if len(unknown):
             raise NotFoundError(_unknown(corpus.name, unknown.to_list(), listed.to_list()))

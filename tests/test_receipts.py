@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,12 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.corpus import Corpus, open_corpus
+from headwater.erase import erase
 from headwater.errors import GateError, NotFoundError
 from headwater.pipeline import Pipeline
 from headwater.project import Project
 from headwater.receipts import Receipt, count_states, explain, page_of_receipts, read_receipts, record_receipts
 from headwater.receipts.paths import FOLDER, SUMMARY, receipt_path
 from headwater.reports import StageReport
+from headwater.requeue import requeue
 from headwater.source import KeyFilter
 from tests.conftest import SMALL, SMALL_FILES
 
@@ -73,6 +76,19 @@ def test_a_receipt_says_state_reason_and_what_to_do(corpus: Corpus) -> None:
     assert (gauge.state, gauge.release, gauge.advice, gauge.requeued) == ("indexed", corpus.live(), "", None)
     assert gauge.chunks > 0 and len(gauge.revision) == 32
     assert gauge.since is not None and gauge.modified <= gauge.since <= before
+
+
+@pytest.mark.parametrize(("stored", "typed"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_an_object_is_found_in_whichever_unicode_form_its_key_is_typed(corpus: Corpus, stored: str, typed: str) -> None:
+    key, asked = (unicodedata.normalize(form, "café.txt") for form in (stored, typed))
+    (documents(corpus) / key).write_text(
+        "The Teal gauge stands at the weir, and its keeper reads it at noon each day.\n"
+    )
+    reindex(corpus)
+    (receipt,) = corpus.receipts(asked)
+    assert receipt.key == key
+    assert requeue(corpus, [asked], reason="Again.") == 1
+    assert erase(corpus, asked, reason="asked").key == key
 
 
 def test_a_receipt_says_what_was_noted_while_the_document_was_parsed(corpus: Corpus) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,15 +43,23 @@ DOCUMENTS: list[dict[str, Any]] = [
     {"key": "notes/deich.md", "language": "de", "readers": ["staff"], "date": "2024-12-31"},
 ]
 ALL = {0, 1, 2, 3, 4}
+ACCENTED: list[dict[str, Any]] = [
+    {"key": unicodedata.normalize(form, "Pläne/Büro.md"), "title": "Büro", "date": "2024", "meta": '{"ort": "Köln"}'}
+    for form in ("NFC", "NFD")
+]
 
 
 @pytest.fixture(scope="module", params=sorted(ENGINES))
 def searcher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searcher]:
-    engine = ENGINES[request.param](tmp_path_factory.mktemp(request.param))
+    yield from serve(request.param, tmp_path_factory.mktemp(request.param), DOCUMENTS)
+
+
+def serve(engine_name: str, folder: Path, documents: list[dict[str, Any]]) -> Iterator[Searcher]:
+    engine = ENGINES[engine_name](folder)
     engine.stage(1, None, SPEC)
     blank = dict.fromkeys(("title", "language", "date", "meta", "page", "keywords", "date_seconds"))
     rows = []
-    for number, fields in enumerate(DOCUMENTS):
+    for number, fields in enumerate(documents):
         seconds = period(fields["date"])[0]
         rows.append(batch([(number, 0)], **{**blank, "readers": ["*"], "date_seconds": seconds, **fields}))
     engine.apply(1, rows, [])
@@ -122,6 +132,15 @@ def test_an_expression_finds_what_it_says_on_either_engine(
             found(searcher, text)
     else:
         assert found(searcher, text) == wanted
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_text_is_found_in_whichever_unicode_form_it_is_typed(engine: str, form: str, tmp_path: Path) -> None:
+    for opened in serve(engine, tmp_path, ACCENTED):
+        for text in ("key ^= 'Pläne/'", "key = 'Pläne/Büro.md'", "title in (Büro)", "title ^= Bü", "meta.ort = Köln"):
+            assert found(opened, unicodedata.normalize(form, text)) == {0, 1}, text
+            assert found(opened, unicodedata.normalize(form, f"not {text}")) == set(), text
 
 
 def test_one_page_of_a_chunk_has_to_be_inside_both_limits_of_a_range(searcher: Searcher) -> None:

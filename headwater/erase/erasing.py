@@ -31,7 +31,7 @@ from headwater.lease import Lease, corpus_lease
 from headwater.reports import NoProgress, Progress
 from headwater.restore_mark import require_restored
 from headwater.source.attachments import SEPARATOR
-from headwater.source.keys import KeyFilter
+from headwater.source.keys import KeyFilter, as_listed
 from headwater.source.listed import Listed
 from headwater.source.listing import list_objects
 
@@ -53,6 +53,7 @@ def erase(
 ) -> ErasureReceipt:
     """Erase the document at ``key``, and return the receipt that the ledger keeps. A mail takes its attachments along.
 
+    Where the corpus never had that very key, the one listed key is meant that looks the same (another Unicode form).
     The object in the bucket is not touched; while it is listed as it is now, it is not indexed again. Erasing what is
     erased already gives the receipt of that. ``receipt.verified.found`` is 0 when nothing was left anywhere; otherwise
     the receipt names the places, and erasing again tries again. The audit log names ``who`` (default: who runs this
@@ -64,8 +65,16 @@ def erase(
     if not restoring:
         require_restored(corpus.tables.folder, corpus.name)
     doc_id = document_id(corpus.name, key)
-    with audited(corpus.ledger, "document.erase", corpus=corpus.name, who=who, target=doc_id):
-        return _erase(corpus, key, doc_id, reason, progress or NoProgress())
+    with audited(corpus.ledger, "document.erase", corpus=corpus.name, who=who, target=doc_id) as noted:
+        try:
+            return _erase(corpus, key, doc_id, reason, progress or NoProgress())
+        except NotFoundError:
+            listed = as_listed(key, corpus.tables.source_objects.read(["key"])["key"])
+            if listed == key:
+                raise
+            doc_id = document_id(corpus.name, listed)
+            noted.add(target=doc_id)
+            return _erase(corpus, listed, doc_id, reason, progress or NoProgress())
 
 
 def _erase(corpus: Corpus, key: str, doc_id: str, reason: str, told: Progress) -> ErasureReceipt:

@@ -18,6 +18,9 @@ list of such):
 ``meta.<name>``                        text, number or boolean, equal to the field; range of numbers; prefix
 =====================================  =========================================================================
 
+A text is the same in Unicode's composed and decomposed form: a key is stored as its bucket spells it (macOS decomposes),
+all else composed.
+
 A passage whose document lacks the field matches no filter on it, and so matches the negation of every one. The same
 as a string: :mod:`headwater.retrieval.grammar`.
 """
@@ -26,6 +29,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -192,7 +196,7 @@ def _alternatives(name: Any, value: Any) -> list[Condition]:
     if name == "page":
         pages = tuple(sorted(set(values)))
         return [AnyOf(name, pages), AnyOf(BREAK_PAGES, pages)]
-    texts = tuple(sorted({item for item in values if isinstance(item, str)}))
+    texts = tuple(sorted(_spellings(item for item in values if isinstance(item, str))))
     numbers = sorted({float(item) for item in values if not isinstance(item, bool | str)})
     flags = tuple(sorted({flag_of(name.removeprefix(META), item) for item in values if isinstance(item, bool)}))
     return [
@@ -211,7 +215,15 @@ def _prefixes(name: str, value: Any) -> list[Condition]:
     if len(prefixes) > MAX_CONDITIONS:
         raise FilterError(f"the filter on {name!r} has more than {MAX_CONDITIONS} prefixes")
     _require_utf8(name, prefixes)
-    return [StartsWith(name, prefix) for prefix in sorted(set(prefixes))]
+    return [StartsWith(name, prefix) for prefix in sorted(_spellings(prefixes))]
+
+
+def _spellings(texts: Iterable[str]) -> set[str]:
+    """Return the texts as they are, composed and decomposed."""
+    given = set(texts)
+    return given | {
+        unicodedata.normalize(form, text) for text in given for form in ("NFC", "NFD") if not text.isascii()
+    }
 
 
 def _range(name: str, limits: Mapping[Any, Any]) -> Condition:

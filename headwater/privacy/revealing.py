@@ -13,6 +13,7 @@ from headwater.audit import audited
 from headwater.errors import ConfigError, HeadwaterError, NotFoundError
 from headwater.hashing import document_id
 from headwater.privacy.actions import TOKEN, reveal
+from headwater.source.keys import as_listed
 
 if TYPE_CHECKING:
     from headwater.corpus import Corpus
@@ -56,6 +57,7 @@ def reveal_document(corpus: Corpus, key: str, *, reason: str, who: str | None = 
     Raises NotFoundError when the corpus has no such document, ConfigError without a reason or the key, HeadwaterError
     when the key opens none of them; the audit log has that, too.
     """
+    key = as_listed(key, corpus.tables.source_objects.read(["key"])["key"])
     doc_id = document_id(corpus.name, key)
     with audited(corpus.ledger, REVEAL, corpus=corpus.name, who=who, target=doc_id) as noted:
         opened = _tokens_of(corpus, doc_id, key)

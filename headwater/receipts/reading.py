@@ -18,7 +18,7 @@ from headwater.errors import LakeError
 from headwater.receipts.standing import Standing, release_standing
 from headwater.receipts.states import END_STATES, EndState, end_states
 from headwater.receipts.words import explain, explain_copy, sentence
-from headwater.source.keys import begins_with
+from headwater.source.keys import begins_with, is_key
 
 if TYPE_CHECKING:
     from headwater.ledger import Ledger
@@ -90,7 +90,7 @@ def read_receipts(
     prefix: str = "",
     state: ReceiptState | None = None,
 ) -> list[Receipt]:
-    """Return the receipts of all listed objects, or of the one at ``key``, in order of key."""
+    """Return the receipts of all listed objects, or of the one at ``key`` in any Unicode form, in order of key."""
     return page_of_receipts(corpus, tables, ledger, key=key, prefix=prefix, state=state, limit=None).receipts
 
 
@@ -141,7 +141,7 @@ def _page(
     lake = _lake(tables, readers)
     objects = lake.objects
     if key is not None:
-        objects = objects.filter(pl.col("key") == key)
+        objects = objects.filter(is_key(key))
     elif prefix:
         objects = objects.filter(begins_with(prefix))
     seen = _stated(objects, lake.recorded).select("doc_id", "key", "state").collect()

@@ -32,6 +32,19 @@ def begins_with(prefix: str) -> pl.Expr:
     return pl.col("key").str.normalize("NFC").str.starts_with(composed(prefix))
 
 
+def is_key(key: str) -> pl.Expr:
+    """Return whether the column ``key`` is ``key``, both in composed form."""
+    return pl.col("key").str.normalize("NFC") == composed(key)
+
+
+def as_listed(key: str, listed: pl.Series) -> str:
+    """Return ``key`` as one of the ``listed`` keys spells it; as it is where it is listed so, or none or several do."""
+    if key.isascii() or key in listed:
+        return key
+    alike = listed.filter(listed.str.normalize("NFC") == composed(key))
+    return str(alike[0]) if len(alike) == 1 else key
+
+
 class KeyFilter:
     """Decides by glob patterns which keys are documents; ``**`` crosses folders, ``*`` does not.
 
