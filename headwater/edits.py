@@ -39,6 +39,17 @@ def apply_edits(text: str, edits: Sequence[Edit]) -> str:
     return "".join(pieces)
 
 
+def inverse_edits(text: str, edits: Sequence[Edit]) -> list[Edit]:
+    """Return the edits that lead back to ``text`` from what ``edits``, as :func:`apply_edits` takes them, make of it."""
+    inverse: list[Edit] = []
+    shift = 0
+    for edit in edits:
+        start = edit.start + shift
+        inverse.append(Edit(start, start + len(edit.replacement), text[edit.start : edit.end]))
+        shift += len(edit.replacement) - (edit.end - edit.start)
+    return inverse
+
+
 class OffsetMap:
     """Maps character offsets of the old text to offsets of the edited one.
 

@@ -21,6 +21,7 @@ from headwater import ConfigError, HeadwaterError, PiiSpan, PrivacyPolicy, RowEr
 from headwater.config import load_corpus_file
 from headwater.edits import Edit, apply_edits
 from headwater.privacy import engine, leak_scan, names_left, nlp_pipeline, reveal
+from headwater.privacy.cleaned import Cleaned
 from headwater.privacy.entities import COUNTRIES, DEFAULT_COUNTRY_ENTITIES, EVERYWHERE, NAMES, known_entities
 from headwater.privacy.pieces import MARGIN, PATTERN_PIECE, split
 from headwater.privacy.spans import resolve
@@ -342,6 +343,34 @@ def test_a_replacement_is_an_edit_of_the_original() -> None:
         assert apply_edits(text, [Edit(item.start, item.end, item.text) for item in done.replacements]) == done.text
         assert {item.entity for item in done.replacements} == set(FOUND)
         assert not any(value in done.text for _, value in FOUND.values())
+
+
+@pytest.mark.parametrize("hidden", ["\xad", "\u200b", "\u200d", "\ufe0f\u2060", "\U000e0041"])
+def test_what_nobody_sees_hides_no_value_and_spans_are_of_the_text_that_was_given(hidden: str) -> None:
+    mail, iban = f"il{hidden}se@exam{hidden}ple.org", f"DE89{hidden}370400440532013000"
+    text = f"\ufeff Cafe\u0301:{hidden}\xa0 \r\n{mail}{hidden}, and {hidden}{iban}.  "
+    assert values(text, find_pii([text], PATTERNS)[0]) == [("EMAIL_ADDRESS", mail), ("IBAN_CODE", iban)]
+    done = anonymize([text], PATTERNS)[0]
+    assert done.text == text.replace(mail, "<EMAIL_ADDRESS>").replace(iban, "<IBAN_CODE>")
+    assert apply_edits(text, [Edit(item.start, item.end, item.text) for item in done.replacements]) == done.text
+
+
+def test_a_name_that_was_found_before_keeps_its_place_in_a_text_that_is_not_clean() -> None:
+    text = "\u200bAsk Il\xadse Var\u200bga,  \r\n please."
+    name = PiiSpan(text.index("Il"), text.index(","), "PERSON", 0.9)
+    assert anonymize([text], PrivacyPolicy(), names=[[name]])[0].text == "\u200bAsk <PERSON>,  \r\n please."
+
+
+@given(st.text(st.sampled_from("ab \n\r\u200b\u200d\xa0e\u0301\ufffd\ud800"), max_size=30), st.data())
+def test_spans_of_a_cleaned_text_lead_back_to_what_they_were_made_of(text: str, data: st.DataObject) -> None:
+    cleaned = Cleaned.of(text)
+    ends = sorted(data.draw(st.sets(st.integers(0, len(cleaned.text)), max_size=6)))
+    spans = [PiiSpan(start, end, "X", 1.0) for start, end in pairwise(ends)]
+    given_spans = cleaned.given(spans)
+    assert all(one.end <= other.start for one, other in pairwise(given_spans))
+    for span, back in zip(spans, given_spans, strict=True):
+        letters = re.sub("[^abe]", "", cleaned.text[span.start : span.end].replace("\xe9", ""))
+        assert letters in re.sub("[^abe]", "", text[back.start : back.end])
 
 
 def test_a_mask_keeps_the_length() -> None:

@@ -19,6 +19,7 @@ from headwater.errors import RowError
 from headwater.policies import PrivacyPolicy
 from headwater.privacy.actions import TOKEN, Writer, key_fingerprint, reveal
 from headwater.privacy.allowed import Allowed
+from headwater.privacy.cleaned import Cleaned
 from headwater.privacy.engine import readable
 from headwater.privacy.entities import NAMES, action_for, chosen_entities
 from headwater.privacy.finders import find_names, finder_of
@@ -72,6 +73,8 @@ def find_pii(
 ) -> list[list[PiiSpan]]:
     """Return the personal data of each text, in order of position and without overlaps, also what the policy keeps.
 
+    Looked for is in the text as cleaning leaves it, so that nothing hides behind what nobody sees. Spans are of the text
+    as it was given, with such characters inside them.
     ``names`` are the names of each text where they were found before (:func:`find_names`). Where findings overlap,
     what is kept loses to what is not, then the higher score wins, then the longer span; what a loser covered beyond
     the winner stays a finding of its own, so no character that any recogniser pointed at is lost.
@@ -81,11 +84,26 @@ def find_pii(
     Raises ``ConfigError`` for a language or model that is not available, ``RowError`` (``privacy_failed``) when a
     recogniser fails; its message holds no text.
     """
+    cleaned = [Cleaned.of(text) for text in texts]
+    return [
+        [span for span in text.given(spans) if span.start < span.end]
+        for text, spans in zip(cleaned, _find(cleaned, policy, names), strict=True)
+    ]
+
+
+def _find(
+    cleaned: Sequence[Cleaned], policy: PrivacyPolicy, names: Sequence[Sequence[PiiSpan]] | None
+) -> list[list[PiiSpan]]:
+    """Return what :func:`find_pii` does, as spans of the cleaned texts; ``names`` are of those that were given."""
     from headwater.privacy.engine import load_engine
 
-    clean = [readable(text) for text in texts]
+    clean = [text.text for text in cleaned]
     engine = load_engine(policy)
-    given = find_names(clean, policy) if names is None else names
+    given: Sequence[Sequence[PiiSpan]] = (
+        find_names(clean, policy)
+        if names is None
+        else [text.inside(spans) for text, spans in zip(cleaned, names, strict=True)]
+    )
     try:
         found = [engine.find(text, spans) for text, spans in zip(clean, given, strict=True)]
     except Exception as error:
@@ -122,20 +140,21 @@ def anonymize(
     if not policy.enabled:
         return [AnonymizedText(text, ()) for text in texts]
     writer = Writer(policy, corpus)
-    return [
-        _deal_with(text, spans, writer) for text, spans in zip(texts, find_pii(texts, policy, names=names), strict=True)
-    ]
+    cleaned = [Cleaned.of(text) for text in texts]
+    found = _find(cleaned, policy, names)
+    return [_deal_with(*one, writer) for one in zip(texts, cleaned, found, strict=True)]
 
 
-def _deal_with(text: str, spans: Sequence[PiiSpan], writer: Writer) -> AnonymizedText:
+def _deal_with(text: str, cleaned: Cleaned, spans: Sequence[PiiSpan], writer: Writer) -> AnonymizedText:
+    """Deal with findings in a cleaned text: what is written for a value doesn't hang on what was hidden in it."""
     found = dict(sorted(Counter(span.entity for span in spans).items()))
     rejected = tuple(entity for entity in found if writer.action(entity) == "reject_document")
     if rejected:
         return AnonymizedText("", (), found, rejected)
     replacements = tuple(
-        Replacement(span.start, span.end, writer.write(text[span.start : span.end], span.entity), span.entity)
-        for span in spans
-        if writer.action(span.entity) != "keep"
+        Replacement(given.start, given.end, writer.write(cleaned.text[span.start : span.end], span.entity), span.entity)
+        for span, given in zip(spans, cleaned.given(spans), strict=True)
+        if writer.action(span.entity) != "keep" and given.start < given.end
     )
     edits = [Edit(item.start, item.end, item.text) for item in replacements]
     return AnonymizedText(apply_edits(text, edits), replacements, found)
