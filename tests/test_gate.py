@@ -21,6 +21,8 @@ from headwater.pipeline import STAGES, Pipeline
 from headwater.policies import AnswerPolicy
 from headwater.releases import diff, promote
 from headwater.reports import GateCheck
+from headwater.stages import evaluation
+from headwater.stages.evaluation import evaluate_release, is_evaluated
 from tests import station_corpus
 from tests.soak import station
 from tests.station_corpus import built, corpus, reindex, root, sentence, thing
@@ -193,6 +195,24 @@ def test_answering_what_has_no_answer_stops_the_release(corpus: Corpus, root: Pa
     )
     check = stopped(corpus, lambda: reindex(corpus), "refusal_accuracy")
     assert check.figure < check.threshold == 0.75 and check.details["answered"]
+
+
+def test_golden_questions_are_answered_again_by_another_method(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = corpus.live()
+    assert release is not None
+    answered: list[str] = []
+    answer_from = Corpus.answer_from
+
+    def counted(self: Corpus, question: str, *rest: Any) -> Any:
+        answered.append(question)
+        return answer_from(self, question, *rest)
+
+    monkeypatch.setattr(Corpus, "answer_from", counted)
+    assert not evaluate_release(corpus, release)[1] and answered == []
+    monkeypatch.setattr(evaluation, "METHOD", "extractive/next")  # what an upgrade brings
+    assert not is_evaluated(corpus, release)
+    assert evaluate_release(corpus, release)[1] and answered
+    assert is_evaluated(corpus, release)
 
 
 def test_names_are_read_in_new_chunks_only(corpus: Corpus, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

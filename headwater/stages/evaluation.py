@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from headwater.answering import METHOD
 from headwater.errors import ConfigError
 from headwater.hashing import digest, digest_bytes
 from headwater.lake import Table
@@ -139,6 +140,7 @@ def _fingerprint(corpus: Corpus, release: int, policy: GatePolicy, golden: Seque
         corpus.policy.index.model_dump_json(),
         corpus.policy.retrieval.model_dump_json(),
         corpus.policy.answer.model_dump_json(),
+        METHOD,
     )
     return digest(CODE_VERSION, release, info.created_at.isoformat(), asked, *settings)
 
@@ -219,7 +221,7 @@ def _golden(
     refused: dict[str, bool] = {}
     answers: dict[str, list[str] | None] = {}
     answered = cited_rightly = 0
-    settings = digest(corpus.policy.answer.model_dump_json(), corpus.embedder_of(release).fingerprint)
+    settings = digest(METHOD, corpus.policy.answer.model_dump_json(), corpus.embedder_of(release).fingerprint)
     depth = max(_DEPTH, corpus.policy.answer.passages)
     results = _search_all(corpus, release, [question.question for question in golden], depth)
     for question, passages in zip(golden, results, strict=True):
