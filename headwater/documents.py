@@ -51,8 +51,8 @@ def page_of_documents(
 ) -> DocumentPage:
     """Return at most ``limit`` documents of the live release with keys behind ``after``, under ``prefix``.
 
-    Only documents that one of the groups ``readers`` may read, both in the release and as the bucket has it now; what is
-    not listed any more keeps the readers that the release leaves it. Raises NotFoundError without a live release,
+    Only documents that one of the groups ``readers`` may read, both as the release leaves them and as the bucket has it
+    now: those that open. What is not listed any more keeps the readers that the release leaves it. Raises NotFoundError without a live release,
     LakeError when the tables can't be read.
     """
     try:
@@ -95,14 +95,14 @@ def _open_now(corpus: Corpus, doc_ids: Collection[str], readers: Collection[str]
     return dict(wanted.select("doc_id", _allowed(readers)).collect().iter_rows())
 
 
-def _left_to(readers: Collection[str], corpus: Corpus, unlisted: Collection[str], info: ReleaseInfo) -> frozenset[str]:
-    """Return those of the documents, which are listed no more, that a release leaves to one of ``readers``.
+def _left_to(readers: Collection[str], corpus: Corpus, doc_ids: Collection[str], info: ReleaseInfo) -> frozenset[str]:
+    """Return those of the documents that a release leaves to one of ``readers``.
 
     What was attached to a mail that is listed goes by the mail's readers of now, too.
     """
-    if not unlisted or info.state not in KEPT:
+    if not doc_ids or info.state not in KEPT:
         return frozenset()
-    held = corpus.held_readers(unlisted, info)
+    held = corpus.held_readers(doc_ids, info)
     left = [doc_id for doc_id, groups in held.items() if not groups.isdisjoint(readers)]
     objects = corpus.tables.source_objects.scan(info.table_versions["source_objects"])
     if "parent" not in objects.collect_schema().names():  # of before attachments were documents
@@ -139,9 +139,11 @@ def _page(corpus: Corpus, readers: Collection[str], prefix: str, after: str | No
         .join(held, on="doc_id", how="semi")
         .join(now, on="doc_id", how="left")
         .filter(pl.col("open").is_null() | pl.col("open"))
+        # Readers that the release lost stay lost there, also when the bucket gives them back: its tables know of neither.
+        .with_columns(sure=pl.col("open").is_not_null() & (not info.redacted))
         .collect()
     )
-    found = _first(objects, limit + 1, lambda unlisted: _left_to(readers, corpus, unlisted, info))
+    found = _first(objects, limit + 1, lambda doubtful: _left_to(readers, corpus, doubtful, info))
     shown = found.head(limit)
     of_page = pl.col("doc_id").is_in(shown["doc_id"].to_list())
     titles = tables.anonymized_documents.scan(versions["anonymized_documents"]).filter(of_page)
@@ -165,14 +167,14 @@ def _page(corpus: Corpus, readers: Collection[str], prefix: str, after: str | No
 
 
 def _first(objects: pl.DataFrame, count: int, left: Callable[[list[str]], frozenset[str]]) -> pl.DataFrame:
-    """Return the first ``count`` objects in order of key, less those not listed any more (``open`` is null) that
-    ``left`` doesn't return. It is asked for no more of them than it takes."""
-    if objects["open"].null_count() == 0:
+    """Return the first ``count`` objects in order of key, less those that are not ``sure`` and that ``left`` doesn't
+    return. It is asked for no more of them than it takes."""
+    if objects["sure"].all():
         return objects.bottom_k(count, by="key").sort("key")
     ordered, found = objects.sort("key"), objects.clear()
     for some in ordered.iter_slices(count):
-        unlisted = some.filter(pl.col("open").is_null())["doc_id"].to_list()
-        readable = pl.col("open").is_not_null() | pl.col("doc_id").is_in(list(left(unlisted)))
+        doubtful = some.filter(~pl.col("sure"))["doc_id"].to_list()
+        readable = pl.col("sure") | pl.col("doc_id").is_in(list(left(doubtful)))
         found = found.vstack(some.filter(readable))
         if found.height >= count:
             break

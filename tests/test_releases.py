@@ -266,6 +266,25 @@ def test_a_document_that_left_the_bucket_keeps_the_readers_that_it_was_left(corp
     assert readable_documents(corpus, one, {"hr"}, 1) == one
 
 
+def test_readers_who_lost_a_document_and_got_it_back_are_listed_what_opens(corpus: Corpus, root: Path) -> None:
+    question = "How often is the weir greased?"
+    doc_id = corpus.search(question)[0].doc_id
+    hr = Principal(frozenset({"hr"}))
+    permit(root, 0, "hr")
+    reindex(corpus)
+    permit(root, 0, "*")
+    reindex(corpus)
+    assert thing(0) in listed(corpus) and corpus.document(doc_id).key == thing(0)
+    rollback(corpus, 1, reason="Look.")  # its points lost everyone's mark for good
+    with pytest.raises(NotFoundError):
+        corpus.document(doc_id)
+    assert not any(p.doc_id == doc_id for p in corpus.search(question, 20))
+    others = listed(corpus)
+    assert thing(0) not in others and len(others) > 2
+    assert corpus.document(doc_id, principal=hr).key == thing(0)
+    assert listed(corpus, "hr", limit=2) == sorted([*others, thing(0)])
+
+
 def test_an_erased_document_is_listed_in_no_release_that_had_it(corpus: Corpus, root: Path) -> None:
     one = {document_id(corpus.name, thing(0))}
     (root / "documents" / thing(0)).unlink()
