@@ -141,7 +141,12 @@ class ClaimCheck:
         assert token.quantity is not None
         is_kind = _is_ordinal if token.kind == "function" else _is_number
         if self._tiling.source_of[i] >= 0:
-            return not (self._displaced(i, is_kind) or self._cuts_a_range(i) or self._exchanges_a_unit(i))
+            return not (
+                self._displaced(i, is_kind)
+                or self._cuts_a_range(i)
+                or self._exchanges_a_unit(i)
+                or self._drops_a_unit(i)
+            )
         gap = self._tiling.slot(i)[1]
         replaced = any(is_kind(self._source, j) for j in gap if self._tiling.sentence_of[j] < 0)
         if token.quantity.weak or _is_list_number(self._sentence, i):
@@ -183,6 +188,18 @@ class ClaimCheck:
             return False
         after = self._tiling.source_of[i + 2] if i + 2 < len(self._sentence) else j + 2
         return after == j + 2
+
+    def _drops_a_unit(self, i: int) -> bool:
+        """Whether a copy leaves out the unit behind the source's number, and has nothing in its place."""
+        j = self._tiling.source_of[i]
+        mine, theirs = self._sentence[i].quantity, self._source[j].quantity
+        if not self._tiling.near_copy or mine is None or theirs is None or mine.unit is not None or theirs.weak:
+            return False
+        unit = [k for k in range(j + 1, min(len(self._source), j + 4)) if self._source[k].start < theirs.unit_end]
+        if not unit or any(self._tiling.sentence_of[k] >= 0 for k in unit):
+            return False
+        following = self._sentence[i + 1 : i + 2]
+        return not following or following[0].breaks or self._tiling.source_of[i + 1] == unit[-1] + 1
 
     # --- names --------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 from headwater.answering.questions import is_question
-from headwater.answering.verification.lexicon import AFFIRMATIONS, OPEN_QUESTIONS
+from headwater.answering.verification.lexicon import AFFIRMATIONS, CASES, OPEN_QUESTIONS
 from headwater.answering.verification.names import Casing
 from headwater.answering.verification.quotations import QuotedText
 from headwater.answering.verification.tokens import Token, tokenize
@@ -102,6 +102,8 @@ def _says(sentence: SourceSentence, following: SourceSentence, language: str) ->
         len(following.tokens) > 1 and following.tokens[1].breaks and following.tokens[1].lower in AFFIRMATIONS
     ):
         return "affirmed"
+    if all(token.lower in CASES for token in sentence.tokens):
+        return "open"
     opens = OPEN_QUESTIONS.get(language, frozenset())
     return "open" if any(token.lower in opens for token in sentence.tokens[:_OPENING]) else "asked"
 

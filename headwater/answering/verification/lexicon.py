@@ -312,6 +312,12 @@ UNTIL = _words("by until till before to through within")
 FROM = _words("from since after")
 """Words that set a time's end, and its beginning."""
 
+SPANNING = _words("""
+    be is are was were been range ranges ranged ranging vary varies varied varying take takes give gives use uses last lasts
+    cost costs weigh weighs measure measures contain contains hold holds
+    """)
+"""Before "from 5 to 10": then it is a range, and no change from one to the other."""
+
 ONLY_BEFORE_TIMES = _words("by to from through")
 """Those of :data:`UNTIL` and :data:`FROM` that say something else before what is no time."""
 
@@ -324,5 +330,11 @@ OPEN_QUESTIONS: dict[str, frozenset[str]] = {
 }
 """Words of questions that take what they ask about for granted, or set it as a case ("How much leave do I get?", "Want to
 resign? Tell your lead.")."""
+
+CASES = _words("""
+    still have got a any more other further question questions problem problems trouble concern concerns comment comments
+    feedback suggestion suggestions
+    """)
+"""What a question consists of that sets a case in few words ("Have questions? Mail Ann.")."""
 
 COORDINATORS = frozenset({"and", "or", "both", "either", "as", "well", "&"})

@@ -26,6 +26,7 @@ from headwater.answering.verification.lexicon import (
     Polarity,
 )
 from headwater.answering.verification.tokens import Token, stem
+from headwater.answering.verification.units import TIMES
 
 REACH = 6
 """Words between a negation and its counterpart's place, at most."""
@@ -43,6 +44,7 @@ _CLAUSE_OPENERS = frozenset(
 )
 _SOFT_ONLY = frozenset({"just", "alone", "single", "one", "exclusive", "sole"})
 _LIMIT_REACH = 3
+_STRETCHES = frozenset({"in", "during", "the", "first", "next", "following"})
 """Words between a limit and what it is set before, at most: "by the end of March"."""
 
 _BESIDE_TIMES = frozenset({"the", "end", "of", "about", "around"})
@@ -262,6 +264,8 @@ def _limit_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: T
         if j < 0 or not (_is_time(sentence, i, language) or sentence[i].quantity is not None):
             continue
         mine, theirs = _limit(sentence, i, language), _limit(source, j, language)
+        if not mine and _is_delay(sentence, i):
+            mine = "from"
         if mine and theirs and mine != theirs:
             clauses = (sentence[max(0, i - REACH) : i], source[max(0, j - REACH) : j])
             if not any(_holds_marker(clause, language) for clause in clauses):
@@ -282,6 +286,17 @@ def _limit(tokens: Sequence[Token], i: int, language: str) -> str:
         if word not in _BESIDE_TIMES and not _is_time(tokens, k, language):
             break
     return ""
+
+
+def _is_delay(tokens: Sequence[Token], i: int) -> bool:
+    """Whether a number says how long after something ("5 days after"), not within how long ("in the 5 days after")."""
+    quantity = tokens[i].quantity
+    if quantity is None or quantity.unit not in TIMES or quantity.bound:
+        return False
+    if i and tokens[i - 1].lower in _STRETCHES:
+        return False
+    following = next((token for token in tokens[i + 1 :] if token.start >= quantity.unit_end), None)
+    return following is not None and not following.breaks and following.lower == "after"
 
 
 def _is_time(tokens: Sequence[Token], i: int, language: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from headwater.answering.verification.lexicon import VERSIONED
+from headwater.answering.verification.lexicon import SPANNING, VERSIONED
 from headwater.answering.verification.numbers import MULTIPLIERS, Quantity
 from headwater.answering.verification.units import MONEY, UNITS, read_rate, read_unit
 
@@ -73,7 +73,7 @@ def _in_place(tokens: list[Token], i: int) -> Token:
 def _ranges(text: str, tokens: list[Token]) -> list[tuple[int, int]]:
     """Return the positions of both ends of each range: "5–10 mg", "5 mg to 10 mg", "between 5 and 10 mg".
 
-    "From 5 to 10" can be a change as well, and years and times of day have a beginning and an end.
+    "From 5 to 10" can be a change as well, unless a word such as "ranges" stands before it, and years and times of day have a beginning and an end.
     """
     found: list[tuple[int, int]] = []
     numbers = [i for i, token in enumerate(tokens) if token.quantity is not None and token.kind == "number"]
@@ -82,7 +82,8 @@ def _ranges(text: str, tokens: list[Token]) -> list[tuple[int, int]]:
         assert one is not None and other is not None
         between = [t for t in tokens[low + 1 : high] if t.start >= one.unit_end]
         before = tokens[low - 1].lower if low else ""
-        if before == "from" or one.is_year or other.is_year or "time" in (one.unit, other.unit):
+        changes = before == "from" and (low < 2 or tokens[low - 2].lower not in SPANNING)
+        if changes or one.is_year or other.is_year or "time" in (one.unit, other.unit):
             continue
         if max(one.values) >= max(other.values) or any(token.breaks for token in between):
             continue

@@ -134,7 +134,8 @@ _AFTER_NUMBER = {**_CAREFREE, **_SPELLED, "t": "tonne"}
 
 MONEY = frozenset({"€", "$", "pound", "¥", "franc", "crown", "rupee", "rouble", "zloty", "won", "cent"})
 _CALENDAR = frozenset({"day", "week", "month", "year"})
-_TIMES = _CALENDAR | {"hour", "minute", "second"}
+TIMES = _CALENDAR | {"hour", "minute", "second"}
+"""Units of time."""
 
 _UNIT = re.compile(
     r"""[\ \u00a0\u202f\u2009-]?
@@ -165,7 +166,7 @@ def read_rate(text: str, position: int) -> tuple[str, int] | None:
     """Return what a rate is by ("/s", "per hour", "a week"), with the offset of its end."""
     match = _RATE.match(text, position)
     found = _read_one(text, match.end()) if match else None
-    if match is None or found is None or (match["each"] and found[0] not in _TIMES):
+    if match is None or found is None or (match["each"] and found[0] not in TIMES):
         return None
     return found
 
@@ -205,7 +206,7 @@ def same_unit(one: str | None, other: str | None) -> bool:
     if by and other_by:
         return _akin(by, other_by)
     by = by or other_by
-    return not by or by in _CALENDAR or first in _TIMES or first.split()[0] in MONEY
+    return not by or by in _CALENDAR or first in TIMES or first.split()[0] in MONEY
 
 
 def _akin(one: str, other: str) -> bool:
