@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
@@ -53,6 +53,9 @@ RowFunction = Callable[[pa.Table, Mapping[str, Any]], pa.Table]
 
 _SPLIT = 8
 """A failed batch is tried again in this many parts."""
+
+_KNOWN_ROWS = 256
+"""Rows that are taken from another table at a time."""
 
 _MASS_FAILURE_ROWS = 20
 """From this many rows on, a stage in which every row fails by a bug or a missing part stops the run."""
@@ -190,20 +193,25 @@ def run_stage(
     *,
     workers: int | None = None,
     compute: Compute = LOCAL,
+    known: Table | None = None,
+    prune: bool = True,
 ) -> StageReport:
     """Bring ``target`` up to date with ``upstream`` and report what was done.
 
     ``compute`` is where the rows are computed, by ``workers`` processes if that is this machine; it decides nothing about
-    them.
+    them. ``known`` is a table that the same stage wrote of another upstream: rows that it has are taken from there. Without
+    ``prune``, rows whose upstream row vanished stay.
 
     Raises HeadwaterError when every one of many rows failed for a reason that is not the rows' own, or half of them for one
     that passes: then nothing is committed.
     """
     started = time.perf_counter()
     work = difference(stage, upstream, target)
+    if not prune:
+        work = replace(work, vanished=[])
     if work.compute or work.vanished or work.rebuild:
         progress.start(stage.name, len(work.compute))
-        rows = _rows(stage, upstream, work, progress, workers, compute)
+        rows = _rows(stage, upstream, work, progress, workers, compute, known)
         if work.rebuild:
             target.replace(rows)
         else:
@@ -242,12 +250,23 @@ def table_report(
 
 
 def _rows(
-    stage: Stage, upstream: Upstream, work: Difference, progress: Progress, workers: int | None, compute: Compute
+    stage: Stage,
+    upstream: Upstream,
+    work: Difference,
+    progress: Progress,
+    workers: int | None,
+    compute: Compute,
+    known: Table | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Compute the rows that are due, and yield them as they come."""
+    """Compute the rows that are due and that nobody knows, and yield them as they come."""
     bugs, last = 0, ""
     away = 0
-    inputs = upstream.batches(["id", "doc_id", *stage.columns], list(work.compute), stage.batch_rows)
+    found = _known(stage, known, work) if known else set()
+    for batch in known.batches(stage.schema.names, sorted(found), _KNOWN_ROWS) if known else ():
+        yield from batch.cast(stage.schema).to_batches()
+        progress.advance(stage.name, batch.num_rows)
+    due = [name for name in work.compute if name not in found]
+    inputs = upstream.batches(["id", "doc_id", *stage.columns], due, stage.batch_rows)
     for source, result in _compute(stage, inputs, workers, compute):
         note(read_bytes=source.nbytes + (pc.sum(source.column(stage.fetched)).as_py() or 0 if stage.fetched else 0))
         owners = dict(zip(source.column("id").to_pylist(), source.column("doc_id").to_pylist(), strict=True))
@@ -259,16 +278,24 @@ def _rows(
             away += pc.sum(_passed_over(stage, result)).as_py() or 0
         yield from _complete(stage, owners, result, work.compute).to_batches()
         progress.advance(stage.name, len(owners))
-    if bugs == len(work.compute) >= _MASS_FAILURE_ROWS:
+    if bugs == len(due) >= _MASS_FAILURE_ROWS:
         raise HeadwaterError(
             f"Stage {stage.name}: all {bugs} rows failed, so the fault is not theirs and nothing was committed. "
             f"The last error was: {last}"
         )
-    if away >= _MASS_FAILURE_ROWS and 2 * away >= len(work.compute):
+    if away >= _MASS_FAILURE_ROWS and 2 * away >= len(due):
         raise HeadwaterError(
-            f"Stage {stage.name}: {away} of {len(work.compute)} rows failed for reasons that pass "
+            f"Stage {stage.name}: {away} of {len(due)} rows failed for reasons that pass "
             f"({', '.join(sorted(stage.passing))}), so nothing was committed. Check that the source answers, and run it again."
         )
+
+
+def _known(stage: Stage, known: Table, work: Difference) -> set[str]:
+    """Return the ids of the rows that are due and that another table of the same stage has."""
+    if not work.compute or not known.exists() or not known.same_schema():
+        return set()
+    have = known.read(["id", "fingerprint"]).iter_rows()
+    return {name for name, fingerprint in have if fingerprint in work.compute.get(name, ())}
 
 
 def _passed_over(stage: Stage, rows: pa.Table) -> pa.ChunkedArray:
