@@ -4,13 +4,17 @@ import dagster as dg
 
 from assets.metadata import materialized
 from assets.stage import stage_asset
-from headwater import dedup
-from headwater.policies import CorpusPolicy
+from headwater import dedup, privacy
+from headwater.policies import CorpusPolicy, Policy
+from headwater.stages.anonymized_copies import can_screen
 from resources.headwater import HeadwaterResource
 
 
 def deduplicated_documents(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefinition:
     """Declare the asset for one corpus."""
+
+    # A policy that refuses documents decides here, too: which of several copies survives.
+    screened: list[str | Policy] = [privacy.CODE_VERSION, policy.privacy] if can_screen(policy) else []
 
     @stage_asset(
         corpus,
@@ -18,11 +22,12 @@ def deduplicated_documents(corpus: str, policy: CorpusPolicy) -> dg.AssetsDefini
         "deduplicated_documents",
         after=["quality_documents"],
         kinds={"numpy", "deltalake"},
-        decided_by=[dedup.CODE_VERSION, policy.dedup],
+        decided_by=[dedup.CODE_VERSION, policy.dedup, *screened],
     )
     def deduplicated_documents(context: dg.AssetExecutionContext, headwater: HeadwaterResource) -> dg.MaterializeResult:
         """One row per document: whether it says the same as another one. Exact copies and near-duplicates (MinHash, then
-        exact Jaccard) form clusters among documents with the same readers; each cluster keeps one named survivor.
+        exact Jaccard) form clusters among documents with the same readers; each cluster keeps one named survivor, one that
+        the privacy policy accepts if there is any.
         Paragraphs repeated across the corpus are removed as boilerplate. Documents that another corpus holds, or that
         contain an evaluation question, are left out where the policy says so.
         """

@@ -41,6 +41,7 @@ from headwater.releases import apply_permissions, drop_old
 from headwater.reports import GateCheck, NoProgress, Progress, StageReport
 from headwater.retrieval.release import learner
 from headwater.source import DoubtfulListingError, sync_objects
+from headwater.stages.anonymized_copies import PrivacyScreen, can_screen, forget_copies
 from headwater.stages.anonymized_documents import privacy_stage
 from headwater.stages.catalogue import SAMPLED, describe_columns
 from headwater.stages.chunks import chunk_stage
@@ -94,7 +95,12 @@ P = ParamSpec("P")
 
 _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "quality_documents": ("injection_scans", "quality_documents"),
-    "deduplicated_documents": ("document_signatures", "deduplicated_documents"),
+    "deduplicated_documents": (
+        "document_signatures",
+        "copy_name_spans",
+        "anonymized_copies",
+        "deduplicated_documents",
+    ),
     "anonymized_documents": ("name_spans", "anonymized_documents"),
     "index_candidate": ("index_manifest",),
     "retrieval_evaluation": ("leak_scans", "retrieval_evaluation"),
@@ -215,11 +221,22 @@ class Pipeline:
 
     @_costed
     def deduplicated_documents(self) -> StageReport:
-        """Decide over all documents which are duplicates, and remove boilerplate."""
-        tables = self._tables
+        """Decide over all documents which are duplicates, and remove boilerplate.
+
+        Where the privacy policy can refuse documents, those that have copies are judged by it first, so that none which
+        it keeps out stands for others.
+        """
+        corpus, tables = self.corpus, self._tables
         quiet = NoProgress()
-        with self.corpus.writing():
-            policy = self.corpus.policy.dedup
+
+        def judge(stage: Stage, upstream: Upstream, target: Table, known: Table) -> None:
+            self._run_stage(stage, upstream, target, quiet, known=known, prune=False)
+
+        with corpus.writing():
+            policy = corpus.policy.dedup
+            screen = PrivacyScreen(corpus.policy, corpus.name, tables, judge) if can_screen(corpus.policy) else None
+            if screen is None:
+                forget_copies(tables)
             self._run_stage(signature_stage(policy), tables.quality_documents, tables.document_signatures, quiet)
             return decide_duplicates(
                 policy,
@@ -228,7 +245,8 @@ class Pipeline:
                 tables.source_objects,
                 tables.deduplicated_documents,
                 self.progress,
-                others=other_corpora(self.corpus.project, self.corpus.name, policy.exclude_corpora),
+                others=other_corpora(corpus.project, corpus.name, policy.exclude_corpora),
+                screen=screen,
             )
 
     @_costed
@@ -238,8 +256,10 @@ class Pipeline:
         stage = privacy_stage(policy, self.corpus.name)
         survivors, names = tables.deduplicated_documents, tables.name_spans
         with self.corpus.writing():
-            self._run_stage(name_stage(policy), survivors, names, NoProgress())
-            return self._run_stage(stage, WithNames(survivors, names), tables.anonymized_documents, self.progress)
+            self._run_stage(name_stage(policy), survivors, names, NoProgress(), known=tables.copy_name_spans)
+            upstream = WithNames(survivors, names)
+            target, known = tables.anonymized_documents, tables.anonymized_copies
+            return self._run_stage(stage, upstream, target, self.progress, known=known)
 
     @_costed
     def chunks(self) -> StageReport:
@@ -541,8 +561,19 @@ class Pipeline:
         with self.corpus.writing():
             return self._run_stage(stage, upstream, target, self.progress)
 
-    def _run_stage(self, stage: Stage, upstream: Upstream, target: Table, progress: Progress) -> StageReport:
-        return run_stage(stage, upstream, target, progress, workers=self._workers, compute=self._compute)
+    def _run_stage(
+        self,
+        stage: Stage,
+        upstream: Upstream,
+        target: Table,
+        progress: Progress,
+        *,
+        known: Table | None = None,
+        prune: bool = True,
+    ) -> StageReport:
+        return run_stage(
+            stage, upstream, target, progress, workers=self._workers, compute=self._compute, known=known, prune=prune
+        )
 
     def _start_ahead(self) -> None:
         """Start what the coming stages need seconds to load, all at once: a worker per kind, kernels, and the model."""

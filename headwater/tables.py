@@ -45,6 +45,8 @@ class Tables:
         self.quality_documents = stage("quality_documents", quality_documents.QUALITY)
         self.injection_scans = stage("injection_scans", injection_scans.SCANS)
         self.document_signatures = stage("document_signatures", document_signatures.SIGNATURES)
+        self.copy_name_spans = stage("copy_name_spans", name_spans.NAME_SPANS)
+        self.anonymized_copies = stage("anonymized_copies", anonymized_documents.ANONYMIZED)
         self.deduplicated_documents = table("deduplicated_documents", deduplicated_documents.SCHEMA)
         self.name_spans = stage("name_spans", name_spans.NAME_SPANS)
         self.anonymized_documents = stage("anonymized_documents", anonymized_documents.ANONYMIZED)

@@ -46,6 +46,7 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
     {"dedup": {"survivor": "first_seen", "preferred_prefixes": ["hr/"], "sentences": "remove", "sentence_window": 1}},
     {"source": {"include": ["**/*.md", "*.md"]}},
     {"parse": {"max_attachments": 1}},
+    {"privacy": {"actions": {"PHONE_NUMBER": "reject_document"}}, "dedup": {"threshold": 0.3}},
 )
 
 
@@ -173,6 +174,8 @@ _TABLES = (
     "quality_documents",
     "injection_scans",
     "document_signatures",
+    "copy_name_spans",
+    "anonymized_copies",
     "deduplicated_documents",
     "name_spans",
     "anonymized_documents",

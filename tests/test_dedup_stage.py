@@ -345,3 +345,95 @@ def test_a_corpus_without_documents_is_decided(tmp_path: Path) -> None:
     lake = Lake(tmp_path).write([])
     assert lake.decide(DedupPolicy(sentences="remove")).rows == 0
     assert pl.DataFrame(lake.rows()).is_empty()
+
+
+# --- what the privacy policy refuses ----------------------------------------------------------------------------
+
+
+class Refusals:
+    """A screen that refuses the documents with these ids, and notes what it is asked about."""
+
+    def __init__(self, refused: Iterable[str]) -> None:
+        self.refused = set(refused)
+        self.signature = digest(*sorted(self.refused))
+        self.asked: list[set[str]] = []
+        self.settled: set[str] | None = None
+
+    def kept_out(self, documents: pl.DataFrame) -> set[str]:
+        self.asked.append(set(documents["id"]))
+        return self.refused
+
+    def forget_others(self, ids: Iterable[str]) -> None:
+        self.settled = set(ids)
+
+
+def screened(lake: Lake, *refused: str, policy: DedupPolicy | None = None) -> Refusals:
+    tables, policy = lake.tables, policy or DedupPolicy()
+    screen = Refusals(document_id(lake.name, key) for key in refused)
+    run_stage(signature_stage(policy), tables.quality_documents, tables.document_signatures, NoProgress())
+    inputs = (tables.quality_documents, tables.document_signatures, tables.source_objects)
+    decide_duplicates(policy, *inputs, tables.deduplicated_documents, NoProgress(), screen=screen)
+    return screen
+
+
+def test_a_refused_document_stands_for_nobody_and_has_no_stand_in(tmp_path: Path) -> None:
+    lake = Lake(tmp_path).write(COPIES)
+    screen = screened(lake, "b/draft.md", "other.md")
+    rows = lake.rows()
+    assert (rows["b/draft.md"]["state"], rows["b/draft.md"]["survivor"]) == ("ok", None)
+    (kept,) = {"a/old.md", "c/final.md"} & lake.survivors()
+    (other,) = {"a/old.md", "c/final.md"} - {kept}
+    assert rows[other]["survivor"] == kept and rows[other]["similarity"] >= 0.8
+    copies = {document_id(lake.name, key) for key in ("a/old.md", "b/draft.md", "c/final.md")}
+    assert screen.asked == [copies] and screen.settled == copies
+    screened(lake)
+    assert lake.survivors() == {"b/draft.md", "other.md"}
+
+
+def test_equal_texts_are_refused_one_by_one(tmp_path: Path) -> None:
+    lake = Lake(tmp_path).write(document(key, MANUAL) for key in ("a.md", "b.md", "c.md"))
+    screened(lake, "a.md", "b.md")
+    assert lake.survivors() == {"a.md", "b.md", "c.md"}
+    screened(lake, "a.md")
+    assert lake.rows()["c.md"]["survivor"] == "b.md"
+
+
+def test_a_document_that_gains_a_copy_by_a_refusal_is_asked_about(tmp_path: Path) -> None:
+    """The middle one resembles both ends, which don't resemble each other: refused, it leaves each end alone."""
+    start = [f"Paragraph {n} tells what the keeper of weir number {n} noted on a calm day." for n in range(40)]
+    rows = [
+        document("first.md", "\n\n".join(start[:32])),
+        document("middle.md", "\n\n".join(start[4:35])),
+        document("last.md", "\n\n".join(start[8:38])),
+    ]
+    lake, policy = Lake(tmp_path), DedupPolicy(threshold=0.7, boilerplate="keep")
+    lake.write(rows)
+    screen = screened(lake, "first.md", policy=policy)
+    asked = [{row["key"] for row in rows if document_id(lake.name, row["key"]) in ids} for ids in screen.asked]
+    assert asked == [{"first.md", "middle.md"}, {"first.md", "middle.md", "last.md"}]
+    assert lake.survivors() == {"first.md", "middle.md"} and lake.rows()["last.md"]["survivor"] == "middle.md"
+
+
+def test_copies_of_refused_documents_make_no_boilerplate(tmp_path: Path) -> None:
+    notice = "This notice says that all of the works belong to those who keep them."
+    others = [document(f"o{n}.md", f"{notice}\n\nPage {n} is about weir {n} and no other, word {n}.") for n in range(3)]
+    copies = [document(f"c{n}.md", MANUAL + "\n\n" + notice) for n in range(9)]
+    lake, policy = Lake(tmp_path).write([*others, *copies]), DedupPolicy(boilerplate_min_documents=5)
+    screened(lake, *(f"c{n}.md" for n in range(9)), policy=policy)
+    assert {row["removed_paragraphs"] for row in lake.rows().values()} == {0}
+
+
+def test_what_a_refused_document_says_is_not_taken_out_of_another(tmp_path: Path) -> None:
+    run = "One keeper opens the upper gate. Two keepers close the lower gate. Three keepers watch the bridge at night."
+    lake = Lake(tmp_path).write(
+        [
+            document("a.md", MANUAL + "\n\n" + run),
+            document("b.md", MANUAL),
+            document("c.md", f"Another page altogether says this. {run} It ends with words of its own here."),
+        ]
+    )
+    policy = DedupPolicy(sentences="remove", boilerplate="keep")
+    screened(lake, policy=policy)
+    assert run not in lake.rows()["c.md"]["text"]
+    screened(lake, "a.md", policy=policy)
+    assert run in lake.rows()["c.md"]["text"]

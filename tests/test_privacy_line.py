@@ -88,7 +88,7 @@ def test_a_document_with_what_is_not_accepted_is_rejected_in_plain_words(corpus:
     assert Pipeline(corpus).end_states() == {"indexed": 1, "rejected": 1}
 
 
-def test_the_copy_of_a_rejected_document_says_that_neither_is_searched(make_corpus: MakeCorpus) -> None:
+def test_the_copy_of_a_rejected_document_is_searched_in_its_place(make_corpus: MakeCorpus) -> None:
     body = "\n\n".join(f"Row {n} of the form says who keeps weir number {n}, and since when." for n in range(30))
     files = {"a.md": f"{body}\n\nThe social security number is 536-90-4399.\n", "b.md": f"{body}\n"}
     path = make_corpus(
@@ -98,16 +98,14 @@ def test_the_copy_of_a_rejected_document_says_that_neither_is_searched(make_corp
         source={"uri": "./documents", "write_receipts": True},
     )
     with open_corpus(path) as corpus:
-        assert Pipeline(corpus, workers=1).run().states == {"duplicate": 1, "rejected": 1}
-        (receipt,) = corpus.receipts("b.md")
-        assert (receipt.state, receipt.reason, receipt.survivor) == ("duplicate", "near_duplicate", "a.md")
-        assert "can't be searched either" in receipt.message and "US_SSN" in receipt.message
-        assert "searchable instead" not in receipt.message and "remove it" in receipt.advice
+        assert Pipeline(corpus, workers=1).run().states == {"indexed": 1, "rejected": 1}
+        (refused,), (receipt,) = corpus.receipts("a.md"), corpus.receipts("b.md")
+        assert (refused.state, refused.reason, refused.survivor) == ("rejected", "personal_data", None)
+        assert (receipt.state, receipt.survivor, receipt.duplicates) == ("indexed", None, ())
         file = path / "documents" / ".headwater" / "receipts" / "b.md.json"
-        assert json.loads(file.read_text())["message"] == receipt.message
-        (path / "documents" / "a.md").unlink()
-        assert Pipeline(corpus, workers=1).run().states == {"indexed": 1}
-        assert json.loads(file.read_text())["searchable"] and corpus.receipts("b.md")[0].survivor is None
+        assert json.loads(file.read_text())["searchable"]
+        (passage,) = corpus.search("who keeps weir number 4", k=1)
+        assert passage.key == "b.md" and not passage.duplicates
 
 
 def test_nothing_is_computed_twice_and_another_key_computes_all(

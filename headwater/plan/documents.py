@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from headwater.driver import wanted_fingerprints
 from headwater.plan.work import FORECAST, Overlay, Work, handed_on, ok_share, only, stored, through
 from headwater.source.table import SCHEMA as OBJECTS
+from headwater.stages.anonymized_copies import can_screen, screen_signature
 from headwater.stages.anonymized_documents import privacy_stage
 from headwater.stages.document_signatures import signature_stage
 from headwater.stages.duplicate_verdicts import DedupInputs, decide
@@ -65,6 +67,7 @@ def plan_quality(policy: CorpusPolicy, tables: Tables, parsed: pl.DataFrame) -> 
 
 def plan_duplicates(
     policy: CorpusPolicy,
+    corpus: str,
     tables: Tables,
     quality: pl.DataFrame,
     objects: pl.DataFrame,
@@ -73,7 +76,8 @@ def plan_duplicates(
     """Return what ``deduplicated_documents`` would do.
 
     Among documents whose text is known the verdicts are decided for real. A document that is new is expected to fare as
-    others did; one that was edited keeps its place among the duplicates.
+    others did; one that was edited keeps its place among the duplicates. A copy that was never judged by the privacy policy
+    is expected to be accepted.
     """
     target, signatures = tables.deduplicated_documents, tables.document_signatures
     kept = handed_on(quality)
@@ -84,12 +88,14 @@ def plan_duplicates(
     rows = (
         tables.quality_documents.scan().join(fingerprints, on="id").with_columns(fingerprint="new", state=pl.lit("ok"))
     )
+    screen = _Judged(policy, corpus, tables) if can_screen(policy) else None
     inputs = DedupInputs(
         policy.dedup,
         Overlay(tables.quality_documents, rows.drop("new")),
         signatures,
         Overlay(tables.source_objects, objects.lazy()),
         others,
+        screen,
     )
     valid = target.exists() and target.same_schema()
     certain = unknown.is_empty() and bool(kept["sure"].all())
@@ -100,6 +106,7 @@ def plan_duplicates(
         return Work(0, 0, exact=True), same
     have = target.read(["id", "verdict", "state"]) if valid else _NONE
     verdicts = decide(inputs).select("id", "fingerprint", "verdict", "state") if known.height else _NONE_DECIDED
+    certain = certain and (screen is None or screen.sure)
     joined = (
         kept.select("id", pl.col("ok").alias("kept"), "sure")
         .join(verdicts, on="id", how="left", maintain_order="left")
@@ -121,6 +128,28 @@ def plan_duplicates(
     removed = have.join(kept, on="id", how="anti").height
     recomputed = float(joined.filter(pl.col("due"))["kept"].sum())
     return Work(round(recomputed), removed, exact=certain), after
+
+
+class _Judged:
+    """What is known of documents with copies; ``sure`` says that it is all that was asked."""
+
+    def __init__(self, policy: CorpusPolicy, corpus: str, tables: Tables) -> None:
+        self.sure = True
+        self.signature = screen_signature(policy, corpus)
+        self._names = name_stage(policy.privacy)
+        self._stage = privacy_stage(policy.privacy, corpus)
+        self._table = tables.anonymized_copies
+
+    def kept_out(self, documents: pl.DataFrame) -> list[str]:
+        """Return the ids of those documents that are known to be kept out."""
+        names = wanted_fingerprints(self._names, documents["fingerprint"])[0]
+        wanted = documents.select("id", wanted_fingerprints(self._stage, names)[0])
+        judged = wanted.join(self._table.read(["id", "fingerprint", "state"]), on=["id", "fingerprint"])
+        self.sure = self.sure and judged.height == documents.height
+        return judged.filter(pl.col("state") != "ok")["id"].to_list()
+
+    def forget_others(self, ids: Collection[str]) -> None:
+        """Keep everything: a plan writes nothing."""
 
 
 _NONE = pl.DataFrame(schema={"id": pl.String, "verdict": pl.String, "state": pl.String})

@@ -67,7 +67,7 @@ def plan_reindex(
     )
     works["quality_documents"], quality = plan_quality(policy, tables, parsed)
     others = other_corpora(corpus.project, corpus.name, policy.dedup.exclude_corpora)
-    works["deduplicated_documents"], survivors = plan_duplicates(policy, tables, quality, objects, others)
+    works["deduplicated_documents"], survivors = plan_duplicates(policy, corpus.name, tables, quality, objects, others)
     works["anonymized_documents"], texts = plan_privacy(policy, corpus.name, tables, survivors)
     model = corpus.embedding_fingerprint()
     policy = with_language(policy, tables, quality)

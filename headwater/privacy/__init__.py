@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from headwater.edits import Edit, apply_edits
 from headwater.errors import RowError
 from headwater.policies import PrivacyPolicy
-from headwater.privacy.actions import TOKEN, Writer, key_fingerprint, reveal
+from headwater.privacy.actions import TOKEN, Writer, can_reject, key_fingerprint, reveal
 from headwater.privacy.allowed import Allowed
 from headwater.privacy.cleaned import Cleaned
 from headwater.privacy.engine import readable
@@ -46,6 +46,7 @@ __all__ = [
     "Allowed",
     "Writer",
     "anonymize",
+    "can_reject",
     "find_names",
     "find_pii",
     "key_fingerprint",

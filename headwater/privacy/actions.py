@@ -96,10 +96,17 @@ def reveal(token: str, policy: PrivacyPolicy, corpus: str) -> tuple[str, str]:
 
 def needs_key(policy: PrivacyPolicy) -> bool:
     """Return whether the policy can apply an action that needs a key."""
-    if not policy.enabled:
-        return False
+    return policy.enabled and not KEYED.isdisjoint(_possible(policy))
+
+
+def _possible(policy: PrivacyPolicy) -> set[Action]:
     entities = chosen_entities(policy.entities, policy.countries, policy.own_entities)
-    return any(action_for(name, policy.actions, policy.default_action, policy.profile) in KEYED for name in entities)
+    return {action_for(name, policy.actions, policy.default_action, policy.profile) for name in entities}
+
+
+def can_reject(policy: PrivacyPolicy) -> bool:
+    """Return whether the policy can keep a whole document out."""
+    return policy.enabled and "reject_document" in _possible(policy)
 
 
 def key_fingerprint(policy: PrivacyPolicy, corpus: str) -> str | None:

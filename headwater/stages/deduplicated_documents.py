@@ -2,14 +2,14 @@
 
 Which documents are duplicates depends on all of them, so this stage is not row-wise: signatures are (see
 ``document_signatures``), and the verdicts over them are decided together (see ``duplicate_verdicts``). A row is written
-when its text or its verdict changed; when neither a document, a permission, the policy, another corpus nor a question
-that is left out changed, nothing is done.
+when its text or its verdict changed; when neither a document, a permission, the policy (the privacy policy included, where
+it can refuse documents), another corpus nor a question that is left out changed, nothing is done.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -23,7 +23,7 @@ from headwater.policies import DedupPolicy
 from headwater.reports import Progress, StageReport
 from headwater.stages.columns import DOCUMENT, pack_elements, unpack_document
 from headwater.stages.duplicate_clusters import OtherCorpus
-from headwater.stages.duplicate_verdicts import CODE_VERSION, STAGE, DedupInputs, decide
+from headwater.stages.duplicate_verdicts import CODE_VERSION, STAGE, DedupInputs, Screen, decide
 
 __all__ = ["CODE_VERSION", "SCHEMA", "STAGE", "decide_duplicates"]
 
@@ -54,14 +54,17 @@ def decide_duplicates(
     progress: Progress,
     *,
     others: Sequence[OtherCorpus] = (),
+    screen: Screen | None = None,
 ) -> StageReport:
     """Bring ``target`` up to date; ``others`` are the corpora whose documents are left out.
+
+    ``screen`` tells which documents the privacy stage will keep out: none of them stands for another one.
 
     The report's details count clusters, and what was found and removed of paragraphs and sentences. Raises ConfigError
     when the policy's questions can't be read.
     """
     started = time.perf_counter()
-    inputs = DedupInputs(policy, quality, signatures, objects, others)
+    inputs = DedupInputs(policy, quality, signatures, objects, others, screen)
     rebuild = not target.exists() or not target.same_schema()
     changed, vanished = pl.DataFrame(), []
     if rebuild or target.note() != inputs.digest:
@@ -124,19 +127,29 @@ def _row(policy: DedupPolicy, source: dict[str, Any], verdict: dict[str, Any]) -
     }
     if verdict["state"] != "ok":
         return row
+    return row | without_repeats(policy, source, verdict["paragraphs"], verdict["sentences"])
+
+
+def without_repeats(
+    policy: DedupPolicy, source: Mapping[str, Any], boilerplate: Sequence[str], repeated: Sequence[int]
+) -> dict[str, Any]:
+    """Return what is handed on of a row of ``quality_documents``, and what was removed from it.
+
+    ``boilerplate`` (hashes) and ``repeated`` (indexes of sentences) are what was found; the policy says whether they go.
+    """
     document = unpack_document(source)
-    paragraphs = dedup.boilerplate_edits(document.text, verdict["paragraphs"]) if policy.boilerplate == "remove" else []
-    left = verdict["sentences"] if policy.sentences == "remove" else []
+    paragraphs = dedup.boilerplate_edits(document.text, boilerplate) if policy.boilerplate == "remove" else []
+    left = list(repeated) if policy.sentences == "remove" else []
     if left and paragraphs:
         left = dedup.sentences_left(document.text, paragraphs, left)
     document = edit_document(document, paragraphs)
     sentences = dedup.sentence_edits(document.text, left)
     document = edit_document(document, sentences)
-    return row | {
+    return {
         "title": source["title"],
         "metadata": source["metadata"],
         "text": document.text,
         "elements": pack_elements(document.elements),
-        "removed_paragraphs": len(verdict["paragraphs"]) if paragraphs else 0,
+        "removed_paragraphs": len(boilerplate) if paragraphs else 0,
         "removed_sentences": len(left) if sentences else 0,
     }

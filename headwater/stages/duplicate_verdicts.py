@@ -6,15 +6,20 @@ documents arrived. In this order a document
 
 1. is ``rejected`` when it contains an evaluation question;
 2. is a ``duplicate`` of what another corpus holds for the same readers, when that is near enough;
-3. is a ``duplicate`` of a better-ranked survivor with the same readers and the same text, or nearly the same;
-4. survives, without the paragraphs and sentences that the policy removes.
+3. survives, but stands for no other document, when the privacy stage is going to keep it out of the index;
+4. is a ``duplicate`` of a better-ranked survivor with the same readers and the same text, or nearly the same;
+5. survives, without the paragraphs and sentences that the policy removes.
+
+The third rule needs a :class:`Screen`, and there is one only where the privacy policy can refuse documents. It is asked
+about documents that have copies, and about no others: nobody loses a text because a document without copies is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +30,7 @@ from headwater.hashing import digest, row_fingerprints
 from headwater.lake import Table
 from headwater.policies import DedupPolicy
 from headwater.source.keys import begins_with
-from headwater.stages.duplicate_clusters import READ_ROWS, OtherCorpus, stand_ins
+from headwater.stages.duplicate_clusters import READ_ROWS, OtherCorpus, StandIns, stand_ins
 
 STAGE = "deduplicated_documents"
 CODE_VERSION = "2"
@@ -42,13 +47,41 @@ FLAWS = (
 _EXCLUSIONS = {"exclude_corpora", "exclude_questions", "exclude_ngram"}
 
 
+class Screen(Protocol):
+    """Tells which documents the privacy stage is going to keep out of the index."""
+
+    @property
+    def signature(self) -> str:
+        """What, beside a document, decides what is told of it."""
+        ...
+
+    def kept_out(self, documents: pl.DataFrame) -> Collection[str]:
+        """Return the ids of those of the documents that are kept out; maybe those of others, too.
+
+        ``documents`` have an ``id``, the ``fingerprint`` of what the privacy stage is going to read, and the hashes of
+        the boilerplate ``paragraphs`` that were found in it. A run asks about all that it asked about before, and more.
+        """
+        ...
+
+    def forget_others(self, ids: Collection[str]) -> None:
+        """Be told that the run has asked about the documents with these ids, and about no others."""
+        ...
+
+
 class DedupInputs:
     """What the verdicts of one run are decided from, read once."""
 
     def __init__(
-        self, policy: DedupPolicy, quality: Table, signatures: Table, objects: Table, others: Sequence[OtherCorpus]
+        self,
+        policy: DedupPolicy,
+        quality: Table,
+        signatures: Table,
+        objects: Table,
+        others: Sequence[OtherCorpus],
+        screen: Screen | None = None,
     ) -> None:
         self.policy = policy
+        self.screen = screen if policy.enabled else None
         self.quality = quality
         self.signatures = signatures
         self.others = others
@@ -81,7 +114,8 @@ class DedupInputs:
         # Only these prefixes meet other keys than when names were compared byte by byte.
         composed = ["composed"] if any(not prefix.isascii() for prefix in self.policy.preferred_prefixes) else []
         versions = (CODE_VERSION, dedup.CODE_VERSION)
-        return digest(STAGE, *versions, settings, text, elsewhere, self.questions, *composed)
+        screened = [self.screen.signature] if self.screen else []
+        return digest(STAGE, *versions, settings, text, elsewhere, self.questions, *composed, *screened)
 
     def documents(self) -> pl.DataFrame:
         """Return the documents to decide on, one row each, sorted by id."""
@@ -108,7 +142,18 @@ def decide(inputs: DedupInputs) -> pl.DataFrame:
     rank = _ranks(policy, frame)
     asked = _questions_in(inputs, frame)
     usable = np.array([line is None for line in asked], np.bool_)
-    standing = stand_ins(policy, frame, inputs.signatures, inputs.others, inputs.elsewhere, rank, usable)
+    standing = _standing(inputs, frame, rank, usable)
+    settings = digest(STAGE, CODE_VERSION, dedup.CODE_VERSION, policy.model_dump_json(exclude=_EXCLUSIONS))
+    # Counted before any document is kept out for its personal data, which is looked for in what this leaves of a text.
+    boilerplate = _boilerplate(policy, frame, usable & _stands(standing))
+    refused = np.zeros(frame.height, np.bool_)
+    if inputs.screen:
+        texts = frame.select(
+            "id",
+            pl.Series("fingerprint", _fingerprints(frame, boilerplate, None, settings), pl.String),
+            pl.Series("paragraphs", boilerplate, pl.List(pl.String)),
+        )
+        standing, refused = _screened(inputs, inputs.screen, frame, rank, usable, standing, texts)
     codes: list[str] = []
     notes: list[str | None] = []
     for line, corpus, survivor, exact in zip(asked, standing.corpora, standing.survivors, standing.exact, strict=True):
@@ -124,11 +169,10 @@ def decide(inputs: DedupInputs) -> pl.DataFrame:
         codes.append(code)
         notes.append(note)
     kept = np.array([code == "ok" for code in codes], np.bool_)
-    paragraphs = _boilerplate(policy, frame, kept)
-    sentences = _repeated(policy, frame, kept, rank)
-    settings = digest(STAGE, CODE_VERSION, dedup.CODE_VERSION, policy.model_dump_json(exclude=_EXCLUSIONS))
-    removed = [f"{row}:{a}:{b}" for row, a, b in zip(frame["fingerprint"], paragraphs, sentences, strict=True)]
-    fingerprints = row_fingerprints(removed, settings)
+    paragraphs = [found if stays else [] for found, stays in zip(boilerplate, kept, strict=True)]
+    # What a document says that nobody will read is no reason to take it out of another one.
+    sentences = _repeated(policy, frame, kept & ~refused, rank)
+    fingerprints = _fingerprints(frame, paragraphs, sentences, settings)
     verdicts = [
         digest(*parts)
         for parts in zip(fingerprints, codes, standing.survivors, standing.similarities, notes, strict=True)
@@ -151,6 +195,64 @@ def decide(inputs: DedupInputs) -> pl.DataFrame:
 
 
 _STATES = {"ok": "ok", "contains_evaluation_question": "rejected"}
+
+
+def _standing(
+    inputs: DedupInputs, frame: pl.DataFrame, rank: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
+) -> StandIns:
+    return stand_ins(inputs.policy, frame, inputs.signatures, inputs.others, inputs.elsewhere, rank, usable)
+
+
+def _stands(standing: StandIns) -> npt.NDArray[np.bool_]:
+    """Return which documents stand for themselves."""
+    return np.array([survivor is None for survivor in standing.survivors], np.bool_)
+
+
+def _screened(
+    inputs: DedupInputs,
+    screen: Screen,
+    frame: pl.DataFrame,
+    rank: npt.NDArray[np.int64],
+    usable: npt.NDArray[np.bool_],
+    standing: StandIns,
+    texts: pl.DataFrame,
+) -> tuple[StandIns, npt.NDArray[np.bool_]]:
+    """Return who stands for whom when nobody stands for others who will be kept out, and who these are.
+
+    ``texts`` is what the screen is asked about. A document that is kept out leaves its copies to others, which may make
+    copies of documents that had none, so it goes on until nobody who was not asked about has a copy.
+    """
+    asked, refused = np.zeros(frame.height, np.bool_), np.zeros(frame.height, np.bool_)
+    while True:
+        copies = _have_copies(frame, standing)
+        if not (copies & ~asked).any():
+            screen.forget_others(frame["id"].filter(pl.Series(asked)).to_list())
+            return standing, refused
+        asked |= copies
+        out = pl.Series(sorted(screen.kept_out(texts.filter(pl.Series(asked)))), dtype=pl.String)
+        found = asked & frame["id"].is_in(out.implode()).to_numpy()
+        if (found & ~refused).any():
+            refused = found
+            standing = _standing(inputs, frame, rank, usable & ~refused)
+
+
+def _have_copies(frame: pl.DataFrame, standing: StandIns) -> npt.NDArray[np.bool_]:
+    """Return which documents are in a cluster of this corpus with others."""
+    here = [
+        survivor if corpus is None else None
+        for survivor, corpus in zip(standing.survivors, standing.corpora, strict=True)
+    ]
+    survivors = pl.Series(here, dtype=pl.String)
+    return (survivors.is_not_null() | frame["id"].is_in(survivors.drop_nulls().unique().implode())).to_numpy()
+
+
+def _fingerprints(
+    frame: pl.DataFrame, paragraphs: list[list[str]], sentences: list[list[int]] | None, settings: str
+) -> list[str]:
+    """Return the fingerprints of documents from which these are removed; without ``sentences``, paragraphs only."""
+    left = sentences if sentences is not None else [[]] * frame.height
+    removed = [f"{row}:{a}:{b}" for row, a, b in zip(frame["fingerprint"], paragraphs, left, strict=True)]
+    return row_fingerprints(removed, settings)
 
 
 def _ranks(policy: DedupPolicy, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
@@ -189,14 +291,15 @@ def _questions_in(inputs: DedupInputs, frame: pl.DataFrame) -> list[int | None]:
     return [found.get(name) for name in frame["id"]]
 
 
-def _boilerplate(policy: DedupPolicy, frame: pl.DataFrame, kept: npt.NDArray[np.bool_]) -> list[list[str]]:
-    """Return the boilerplate paragraphs of each survivor, by hash."""
+def _boilerplate(policy: DedupPolicy, frame: pl.DataFrame, counted: npt.NDArray[np.bool_]) -> list[list[str]]:
+    """Return the boilerplate paragraphs of each document, by hash; only those that are ``counted`` make boilerplate."""
     if policy.boilerplate == "keep":
-        return [[] for _ in kept]
+        return [[] for _ in counted]
     documents = frame["paragraphs"].to_list()
-    survivors = [hashes for hashes, stays in zip(documents, kept, strict=True) if stays]
-    common = dedup.boilerplate_paragraphs(survivors, policy)
-    return [sorted(common.intersection(hashes)) if stays else [] for hashes, stays in zip(documents, kept, strict=True)]
+    common = dedup.boilerplate_paragraphs(
+        [hashes for hashes, counts in zip(documents, counted, strict=True) if counts], policy
+    )
+    return [sorted(common.intersection(hashes)) for hashes in documents]
 
 
 def _repeated(

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from headwater import metadata, privacy
-from headwater.driver import Stage, row_schema
+from headwater.driver import Stage, Upstream, row_schema
 from headwater.lake import Table
 from headwater.policies import PrivacyPolicy
 from headwater.privacy.engine import readable
@@ -104,7 +104,7 @@ class WithNames:
     A row's fingerprint is that of its names, which covers the survivor's own.
     """
 
-    def __init__(self, survivors: Table, names: Table) -> None:
+    def __init__(self, survivors: Upstream, names: Table) -> None:
         self._survivors = survivors
         self._names = names
 
