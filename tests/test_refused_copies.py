@@ -11,6 +11,7 @@ import pytest
 
 from headwater.erase import erase
 from headwater.pipeline import Pipeline
+from headwater.plan import plan_reindex
 from tests.convergence import Bucket, differences
 
 REFUSES = {"privacy": {"names": False, "actions": {"US_SSN": "reject_document"}}}
@@ -184,3 +185,17 @@ def test_an_erased_survivor_leaves_its_place_to_the_next_copy_that_is_accepted(b
             "b.md": "",
             "c.md": "indexed",
         }
+
+
+def test_a_plan_knows_which_copies_are_refused(bucket: Bucket) -> None:
+    for key, text in (("a.md", LONG), ("b.md", CLEAN), ("c.md", CLEAN)):
+        bucket.write(key, text)
+    reindex(bucket)
+    with corpus_of(bucket) as corpus:
+        assert plan_reindex(corpus).nothing
+        version = corpus.tables.anonymized_copies.version()
+    bucket.delete("c.md")
+    with corpus_of(bucket) as corpus:
+        planned = {stage.stage: stage for stage in plan_reindex(corpus).stages}["deduplicated_documents"]
+        assert (planned.rows, planned.removed, planned.exact) == (0, 1, True)
+        assert corpus.tables.anonymized_copies.version() == version

@@ -25,7 +25,7 @@ from headwater.stages.columns import DOCUMENT, pack_elements, unpack_document
 from headwater.stages.duplicate_clusters import OtherCorpus
 from headwater.stages.duplicate_verdicts import CODE_VERSION, STAGE, DedupInputs, Screen, decide
 
-__all__ = ["CODE_VERSION", "SCHEMA", "STAGE", "decide_duplicates"]
+__all__ = ["CODE_VERSION", "SCHEMA", "STAGE", "decide_duplicates", "without_repeats"]
 
 _BATCH_ROWS = 256
 _COUNTS = ("boilerplate_paragraphs", "repeated_sentences", "removed_paragraphs", "removed_sentences")
