@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, LedgerError
 from headwater.ledger.audit import AuditEntry
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def audited(
         entry = replace(noted.entry, outcome="refused" if isinstance(error, HeadwaterError) else "failed")
         try:
             ledger.record_audit([entry])
-        except sa.exc.SQLAlchemyError as second:  # must not hide what went wrong first
+        except (LedgerError, sa.exc.SQLAlchemyError) as second:  # must not hide what went wrong first
             LOG.error("%s by %s could not be entered in the audit log: %s", action, entry.who, type(second).__name__)
         raise
     ledger.record_audit([noted.entry])

@@ -16,7 +16,7 @@ class ConfigError(HeadwaterError):
 
 
 class LedgerError(HeadwaterError):
-    """The ledger's database can't be reached, or is none."""
+    """The ledger's database can't be reached, is none, or failed; says none of the values that it was about."""
 
 
 class LakeError(HeadwaterError):

@@ -26,6 +26,8 @@ def read_yaml(path: Path) -> tuple[Any, Node | None]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}).") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: lists and mappings stand too deep in one another.") from None
     _check_keys(path, root)
     return document, root
 

@@ -147,6 +147,19 @@ def test_broken_yaml_is_reported_with_its_line(tmp_path: Path) -> None:
         load_corpus_file(path)
 
 
+def test_yaml_that_goes_too_deep_is_reported(tmp_path: Path) -> None:
+    path = write(tmp_path, "  source: " + 2000 * "[" + 2000 * "]" + "\n")
+    with pytest.raises(ConfigError, match=f"{path}: .* too deep"):
+        load_corpus_file(path)
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_a_number_without_end_is_none(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path, f"  source: {{uri: ./d}}\n  watch:\n    quiet_seconds: {value}\n")
+    with pytest.raises(ConfigError, match=f"{path}:5: .*quiet_seconds.*finite"):
+        load_corpus_file(path)
+
+
 @pytest.mark.parametrize(
     "attributes,line,key,first",
     [

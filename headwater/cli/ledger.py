@@ -105,13 +105,11 @@ def downgrade(
 @contextmanager
 def _engine() -> Iterator[sa.Engine]:
     """Open the database of the project at hand, without migrating it."""
-    from headwater.ledger.engine import create_engine, reach
+    from headwater.ledger.engine import create_engine
     from headwater.project import find_project
 
     engine = create_engine(find_project().ledger_url)
     try:
-        with reach(engine):
-            pass
         yield engine
     finally:
         engine.dispose()

@@ -20,7 +20,10 @@ WAL_RETRY_SECONDS = 0.02
 
 
 def create_engine(url: str) -> sa.Engine:
-    """Return the engine of ``url``. Raises ConfigError for a URL that can't be used (credentials are not repeated)."""
+    """Return the engine of ``url``. Raises ConfigError for a URL that can't be used (credentials are not repeated).
+
+    Where its database can't be reached, is none, or fails, the engine raises LedgerError.
+    """
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
@@ -42,27 +45,28 @@ def create_engine(url: str) -> sa.Engine:
             f"The database driver of the ledger URL ({parsed.drivername}) is not installed. "
             "For PostgreSQL install psycopg and write postgresql+psycopg://."
         ) from error
+    sa.event.listen(engine, "handle_error", _in_words, retval=True)
     if sqlite:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-@contextmanager
-def reach(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open the first connection to a ledger; LedgerError when its database can't be reached, or is none."""
-    try:
-        connection = engine.connect()
-    except sa.exc.DBAPIError as error:
-        url = engine.url
-        where = url.database if engine.dialect.name == "sqlite" else f"{url.host}:{url.port or 5432}/{url.database}"
-        why = str(error.orig).strip().splitlines()[:1]
-        raise LedgerError(
-            f"The ledger's database {where} can't be opened: {''.join(why) or type(error.orig).__name__}. Check "
-            "HEADWATER_LEDGER_URL, and that the database is up."
-        ) from error
-    with connection:
-        yield connection
+def _in_words(failed: sa.ExceptionContext) -> LedgerError | None:
+    """Return what is raised in place of an error of the database: none of the values that it was about."""
+    if failed.is_pre_ping or not isinstance(failed.sqlalchemy_exception, sa.exc.DBAPIError) or failed.engine is None:
+        return None
+    error, url = failed.original_exception, failed.engine.url
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    if primary:
+        error.args = (primary,)  # PostgreSQL's details quote rows
+    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    where = url.database if failed.dialect.name == "sqlite" else f"{url.host}:{url.port or 5432}/{url.database}"
+    if failed.connection is None:
+        return LedgerError(
+            f"The ledger's database {where} can't be opened: {why}. Check HEADWATER_LEDGER_URL, and that the database is up."
+        )
+    return LedgerError(f"The ledger's database {where} failed: {why}.")
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

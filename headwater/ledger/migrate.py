@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from headwater.errors import ConfigError
-from headwater.ledger.engine import reach, write
+from headwater.ledger.engine import write
 from headwater.ledger.schema import HEAD
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def migrations() -> tuple[Migration, ...]:
 
 def status(engine: sa.Engine) -> SchemaStatus:
     """Return where the ledger stands, without changing it. Raises LedgerError where its database can't be reached."""
-    with reach(engine) as connection:
+    with engine.connect() as connection:
         revision = current_revision(connection)
     if revision is None:
         return SchemaStatus("empty", None, HEAD, migrations())
@@ -70,7 +70,7 @@ def upgrade(engine: sa.Engine) -> tuple[Migration, ...]:
     Raises ConfigError when the ledger was written by a newer version of Headwater, LedgerError where its database can't be
     reached.
     """
-    with reach(engine) as connection:
+    with engine.connect() as connection:
         if current_revision(connection) == HEAD:
             return ()
     with write(engine) as connection:

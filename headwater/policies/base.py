@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 class Policy(BaseModel):
     """Base of all policies: immutable, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def compiled(patterns: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from anyio import CapacityLimiter
 
 from headwater.api_keys import PREFIX, split_key
-from headwater.errors import HeadwaterError, NotFoundError
+from headwater.errors import HeadwaterError, LedgerError, NotFoundError
 from headwater.ledger import Ledger
 from headwater.ledger.api_keys import ApiKey
 from headwater.project import Project, find_project
@@ -105,7 +105,7 @@ class Access:
         if moment - self._looked > REMEMBERED_SECONDS:
             try:
                 self._closed = self.ledger.has_api_keys()
-            except sa.exc.SQLAlchemyError as error:
+            except (LedgerError, sa.exc.SQLAlchemyError) as error:
                 raise Unavailable("The ledger can't be read.") from error
             self._looked = moment
         return not self._closed
@@ -161,7 +161,7 @@ class Access:
         if parts is not None and self.ledger is not None:
             try:
                 key = self.ledger.api_key_of(*parts)
-            except sa.exc.SQLAlchemyError as error:
+            except (LedgerError, sa.exc.SQLAlchemyError) as error:
                 raise Unavailable("The ledger can't be read.") from error
         if key is None:
             raise Unauthenticated("The API key is wrong, expired or revoked.", given=True)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from headwater.errors import LedgerError
 from headwater.ledger.audit import AuditEntry
 
 LOG = logging.getLogger("headwater.serving")
@@ -115,7 +116,7 @@ class Trail:
                 if moment - expired > timedelta(days=1).total_seconds():
                     self._store.expire_audit(datetime.now(UTC) - self._retention)
                     expired = moment
-            except sa.exc.SQLAlchemyError as error:
+            except (LedgerError, sa.exc.SQLAlchemyError) as error:
                 LOG.error("the audit log can't be written", extra={"fields": {"error": type(error).__name__}})
                 if stopping:
                     self._drop(len(batch))
@@ -155,7 +156,7 @@ class Trail:
             return
         try:
             self._store.note_api_key_use(used)
-        except sa.exc.SQLAlchemyError:
+        except (LedgerError, sa.exc.SQLAlchemyError):
             with self._lock:
                 self._used = {**used, **self._used}
             raise
