@@ -149,7 +149,7 @@ HARD = [
 
 @pytest.mark.parametrize("index", range(len(HARD)))
 def test_the_shortcuts_lose_nothing_that_presidio_finds(index: int, presidios_only: None) -> None:
-    text = HARD[index]
+    text = Cleaned.of(HARD[index]).text  # both look in the same text
     expected = [PiiSpan(*item) for item in plain_findings(text)]
     assert find_pii([text], EXACT)[0] == resolve(text, expected)
 
