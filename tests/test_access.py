@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 import yaml
@@ -29,6 +30,7 @@ from headwater.project import CORPUS_FILE, Project
 from headwater.types import Usage
 from serving import create_app, run
 from serving.access import Access, Caller, Identity
+from serving.access.callers import LOCAL
 from serving.access.limits import Limiter
 from serving.access.settings import AccessSettings
 from serving.middleware import is_guarded
@@ -129,6 +131,28 @@ def test_the_first_key_closes_an_open_service_and_revoking_it_does_not_open_it_a
     ledger.revoke_api_key("app")
     clock.seconds += 1.1
     check_problem(ask(client, "search"), 401)
+
+
+def test_an_open_service_asks_its_ledger_once_a_second_and_else_waits_for_no_thread(
+    access: Access, ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    has_api_keys = ledger.has_api_keys
+
+    def counted() -> bool:
+        nonlocal looks
+        looks += 1
+        return has_api_keys()
+
+    monkeypatch.setattr(ledger, "has_api_keys", counted)
+    for _ in range(3):
+        for credentials in ("", "Bearer whatever"):
+            assert anyio.run(access.authenticate, credentials) is LOCAL
+        with monkeypatch.context() as patched:
+            patched.setattr(anyio.to_thread, "run_sync", None)
+            assert anyio.run(access.authenticate, "") is LOCAL
+        clock.seconds += 1.1
+    assert looks == 3
 
 
 def test_a_restarted_service_stays_closed_after_the_last_key_was_revoked(ledger: Ledger, small_corpus: Corpus) -> None:

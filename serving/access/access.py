@@ -101,14 +101,18 @@ class Access:
         """
         if self._closed or self.ledger is None:
             return not self._closed
-        moment = self._clock()
-        if moment - self._looked > REMEMBERED_SECONDS:
+        if not self._looked_lately():
+            moment = self._clock()
             try:
                 self._closed = self.ledger.has_api_keys()
             except (LedgerError, sa.exc.SQLAlchemyError) as error:
                 raise Unavailable("The ledger can't be read.") from error
             self._looked = moment
         return not self._closed
+
+    def _looked_lately(self) -> bool:
+        """Say whether the ledger, if there is one, need not be asked again for API keys yet."""
+        return self.ledger is None or self._clock() - self._looked <= REMEMBERED_SECONDS
 
     async def authenticate(self, authorization: str) -> Identity:
         """Return whose request it is, by its Authorization header (empty without one).
@@ -121,6 +125,8 @@ class Access:
         remembered = self._recall(credential)
         if remembered is not None:
             return remembered
+        if not self._closed and self._looked_lately():  # no thread has to be waited for
+            return LOCAL
         if self._workers is None or self._provider_workers is None:
             self._workers, self._provider_workers = CapacityLimiter(_THREADS), CapacityLimiter(_PROVIDER_THREADS)
         workers = self._provider_workers if self._is_of_provider(credential) else self._workers
