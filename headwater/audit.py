@@ -51,7 +51,8 @@ class Noted:
 def audited(
     ledger: AuditLog, action: str, *, corpus: str | None = None, who: str | None = None, target: str | None = None
 ) -> Iterator[Noted]:
-    """Enter an action when the block ends: ``ok``, ``refused`` after an error of Headwater, or else ``failed``.
+    """Enter an action when the block ends: ``ok``, ``refused`` after an error of Headwater that is not the ledger's own, or else
+    ``failed``.
 
     ``who`` is the caller of a service; default: who runs this process. The entry is stored before this returns.
     """
@@ -59,7 +60,8 @@ def audited(
     try:
         yield noted
     except BaseException as error:
-        entry = replace(noted.entry, outcome="refused" if isinstance(error, HeadwaterError) else "failed")
+        refused = isinstance(error, HeadwaterError) and not isinstance(error, LedgerError)
+        entry = replace(noted.entry, outcome="refused" if refused else "failed")
         try:
             ledger.record_audit([entry])
         except (LedgerError, sa.exc.SQLAlchemyError) as second:  # must not hide what went wrong first

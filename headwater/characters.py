@@ -51,7 +51,10 @@ def stray_spans(text: str) -> Iterator[tuple[int, int]]:
 def label(text: str) -> str:
     """Return a text on one line, composed (NFC), without what nobody sees; lone surrogates become ``\\ufffd``."""
     if not (text.isascii() and text.isprintable()):
-        for start, end in reversed(list(stray_spans(text))):
-            text = text[:start] + text[end:]
+        kept, at = [], 0
+        for start, end in stray_spans(text):
+            kept.append(text[at:start])
+            at = end
+        text = "".join([*kept, text[at:]])
         text = unicodedata.normalize("NFC", _UNSEEN.sub("", _SURROGATE.sub("\ufffd", text)))
     return " ".join(text.split())

@@ -52,8 +52,8 @@ def page_of_documents(
     """Return at most ``limit`` documents of the live release with keys behind ``after``, under ``prefix``.
 
     Only documents that one of the groups ``readers`` may read, both as the release leaves them and as the bucket has it
-    now: those that open. What is not listed any more keeps the readers that the release leaves it. Raises NotFoundError without a live release,
-    LakeError when the tables can't be read.
+    now: those that open. What is not listed any more keeps the readers that the release leaves it. Raises NotFoundError
+    without a live release, LakeError when the tables can't be read.
     """
     try:
         return _page(corpus, readers, prefix, after, limit)

@@ -84,12 +84,15 @@ def test_an_action_is_entered_however_it_ends(ledger: Ledger) -> None:
         raise NotFoundError("gone")
     with pytest.raises(ZeroDivisionError), audited(ledger, "release.rollback", corpus="works"):
         _ = 1 / 0
+    with pytest.raises(LedgerError), audited(ledger, "release.pin", corpus="works"):
+        raise LedgerError("The ledger's database failed.")
     found = [(one.who, one.action, one.release, one.target, one.outcome) for one in ledger.audit_entries()]
     assert sorted(found, key=str) == sorted(
         [
             ("key:1", "key.create", None, "k1", "ok"),
             (operator(), "release.promote", 7, None, "refused"),
             (operator(), "release.rollback", None, None, "failed"),
+            (operator(), "release.pin", None, None, "failed"),
         ],
         key=str,
     )

@@ -245,6 +245,11 @@ def test_cleaning(text: str, clean: str) -> None:
     assert assess([text])["text"][0] == clean
 
 
+@pytest.mark.timeout(20)  # a copy of the text for every joiner would take a minute
+def test_a_label_full_of_joiners_takes_linear_time() -> None:
+    assert label("a\u200cb" * 400_000) == "ab" * 400_000
+
+
 def test_a_label_keeps_joiners_only_where_they_mean_something() -> None:
     assert label("Desk: ann\u200da@exam\ufe0fple.org \u2764\ufe0f, می\u200cخواهم") == (
         "Desk: anna@example.org \u2764\ufe0f, می\u200cخواهم"

@@ -44,8 +44,10 @@ _CLAUSE_OPENERS = frozenset(
 )
 _SOFT_ONLY = frozenset({"just", "alone", "single", "one", "exclusive", "sole"})
 _LIMIT_REACH = 3
-_STRETCHES = frozenset({"in", "during", "the", "first", "next", "following"})
 """Words between a limit and what it is set before, at most: "by the end of March"."""
+
+_STRETCHES = frozenset({"in", "during", "the", "first", "next", "following"})
+"""Words before a stretch of time in which something is done: "in the 5 days after"."""
 
 _BESIDE_TIMES = frozenset({"the", "end", "of", "about", "around"})
 _COMPARISONS = {">=": ">=", "<=": "<=", "than": ""}

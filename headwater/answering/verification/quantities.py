@@ -73,7 +73,8 @@ def _in_place(tokens: list[Token], i: int) -> Token:
 def _ranges(text: str, tokens: list[Token]) -> list[tuple[int, int]]:
     """Return the positions of both ends of each range: "5–10 mg", "5 mg to 10 mg", "between 5 and 10 mg".
 
-    "From 5 to 10" can be a change as well, unless a word such as "ranges" stands before it, and years and times of day have a beginning and an end.
+    "From 5 to 10" can be a change as well, unless a word such as "ranges" stands before it, and years and times of day have
+    a beginning and an end.
     """
     found: list[tuple[int, int]] = []
     numbers = [i for i, token in enumerate(tokens) if token.quantity is not None and token.kind == "number"]
