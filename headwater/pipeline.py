@@ -29,6 +29,7 @@ from headwater.errors import GateError, ReleaseError
 from headwater.gate import run_gate
 from headwater.hashing import digest
 from headwater.index.contract import IndexSpec
+from headwater.injection import scan
 from headwater.lake import Table
 from headwater.lease import Lease
 from headwater.ledger import Pin, ReleaseState
@@ -584,9 +585,11 @@ class Pipeline:
 
         def load() -> None:
             with suppress(Exception):  # whoever needs it gets the error
+                if policy.injection.action != "ignore":
+                    scan("Please tell us which pump runs. Any text compiles the patterns.")
                 assess(["Any text loads the language model and the kernels."])
                 warm_up()
-                find_names(["Any text loads the model of names."], policy.privacy)
+                find_names(["Maria Lindqvist moved to Oslo."], policy.privacy)  # a text without a capital is not read
                 _ = self.corpus.embedder
 
         threading.Thread(target=load, name="headwater-load-model", daemon=True).start()

@@ -1,39 +1,109 @@
-"""The inside of a worker process of :class:`headwater.pool.WorkerPool`."""
+"""The inside of the processes of :mod:`headwater.pool_process`."""
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import queue
 import resource
 import signal
-import sys
 import threading
+import time
 import traceback
+import warnings
+from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 def main(descriptor: int) -> None:
-    """Serve batches that arrive on the socket ``descriptor`` until the parent closes it."""
+    """Load what the parent says on the socket ``descriptor``, then take its orders until it closes the socket.
+
+    Orders are "work" and "fork", each with the socket on which batches will come, and (number, seconds): wait so long
+    for a forked process to end, and tell its exit code.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = Connection(descriptor)
-    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
     try:
-        function_name, prepare_name, args, memory_mb = inbox.get()
+        _take_orders(Connection(descriptor))
+    except (EOFError, OSError):
+        os._exit(0)
+    finally:  # whatever a batch raised to end the process; what was imported must not clean up in a fork
+        os._exit(1)
+
+
+def _take_orders(orders: Connection) -> NoReturn:
+    function_name, prepare_name, args, memory_mb = pickle.loads(orders.recv_bytes())
+    function = broken = None
+    try:
         function = _load(function_name)
         if prepare_name is not None:
             _load(prepare_name)(*args)
+    except BaseException as error:
+        broken = f"{type(error).__name__}: {error}"
+    while True:
+        order = pickle.loads(orders.recv_bytes())
+        if isinstance(order, tuple):
+            orders.send_bytes(pickle.dumps(_exit_code(*order)))
+            continue
+        connection = Connection(recv_handle(orders))
+        os.set_inheritable(connection.fileno(), False)
+        if broken is not None:
+            _send(connection, "broken", broken)
+        elif order == "work" or _fork(connection):
+            orders.close()
+            _serve(connection, function, args, memory_mb)
+        connection.close()
+
+
+def _fork(connection: Connection) -> bool:
+    """Return True in the process that is forked."""
+    if (count := threading.active_count()) > 1:
+        _send(connection, "broken", f"{count - 1} threads were left running by what prepares it")
+        return False
+    gc.freeze()  # memory stays shared that no collection looks at
+    try:
+        with warnings.catch_warnings():  # Python's own threads are none; those of allocators take a fork
+            warnings.simplefilter("ignore", DeprecationWarning)
+            forked = os.fork() == 0
+    except OSError as error:
+        _send(connection, "broken", f"it can't be forked: {error.strerror}")
+        return False
+    if forked:
+        os.setsid()
+    return forked
+
+
+def _exit_code(pid: int, seconds: float) -> int | None:
+    deadline = time.monotonic() + seconds
+    pause = 0.001
+    with suppress(ChildProcessError):
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+    return None
+
+
+def _serve(connection: Connection, function: Any, args: tuple[Any, ...], memory_mb: int | None) -> NoReturn:
+    """Work on the batches that come, until the parent closes the connection."""
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
+    try:
         if memory_mb is not None:
             limit_memory(memory_mb)
     except BaseException as error:
         _send(connection, "broken", f"{type(error).__name__}: {error}")
-        return
+        os._exit(1)
     start = _memory(_RESIDENT)
-    _send(connection, "started", None)
+    _send(connection, "started", os.getpid())
     while True:
         batch = inbox.get()
         try:
@@ -133,4 +203,4 @@ def _send(connection: Connection, tag: str, value: Any) -> None:
     try:
         connection.send_bytes(pickle.dumps((tag, value)))
     except OSError:
-        sys.exit(0)
+        os._exit(0)

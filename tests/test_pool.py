@@ -9,15 +9,17 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from headwater.errors import HeadwaterError
-from headwater.pool import WorkerFailure, WorkerPool, drop_spares, usable_cpus
+from headwater.pool import WorkerFailure, WorkerPool, drop_spares, start_ahead, usable_cpus
+from headwater.pool_process import FORKS
 
 HERE = Path(__file__).parent
 
@@ -89,22 +91,49 @@ def recall(batch: object, value: int) -> list[int]:
     return _prepared
 
 
+def sleep_a_second() -> None:
+    time.sleep(1)
+
+
 def fail_to_prepare(*args: object) -> None:
     raise RuntimeError("no model in this install")
 
 
+_forked = False
+
+
 def _pool(name: str, *args: object, **options: object) -> WorkerPool:
-    return WorkerPool(f"{__name__}:{name}", *args, **options)  # type: ignore[arg-type]
+    return WorkerPool(f"{__name__}:{name}", *args, spare=_forked, **options)  # type: ignore[arg-type]
 
 
 def _children() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
-@pytest.fixture(autouse=True)
-def leaves_no_process_behind() -> Iterator[None]:
-    before = _children()
+def _has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["interpreters", "forked"])
+def leaves_no_process_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    global _forked
+    if request.param and not FORKS:
+        pytest.skip("this system's libraries take no fork")
+    before, _forked = _children(), request.param
     yield
+    if _forked:  # what forks is there, and nothing that was forked
+        _wait(lambda: len([pid for pid in _children() - before if not _has_ended(pid)]) <= 1)
+    drop_spares()
     assert _children() <= before
 
 
@@ -135,7 +164,7 @@ def test_one_batch_starts_one_process_and_the_next_map_reuses_it() -> None:
     before = _children()
     with _pool("process_id", workers=2) as pool:
         [(_, first)] = pool.map([0])
-        assert len(_children() - before) == 1
+        assert len(_children() - before) == (2 if _forked else 1)
         assert list(pool.map([0])) == [(0, first)]
 
 
@@ -209,7 +238,7 @@ def test_a_worker_that_died_while_idle_is_replaced_unnoticed() -> None:
     with _pool("process_id", workers=1) as pool:
         [(_, first)] = pool.map([0])
         os.kill(first, signal.SIGKILL)
-        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        _wait(lambda: not pool.holds_workers)
         [(_, second)] = pool.map([0])
     assert isinstance(second, int)
     assert second != first
@@ -238,6 +267,7 @@ def test_an_abandoned_map_and_an_exception_leave_no_process() -> None:
         for index, _ in pool.map(["a", "spin", "spin"]):
             assert index == 0
             raise KeyboardInterrupt
+    drop_spares()
     assert _children() == before
 
 
@@ -285,12 +315,72 @@ def test_the_default_number_of_workers_follows_the_usable_cpus() -> None:
 
 def test_a_worker_left_ready_knows_no_other_credentials_than_are_set_now(monkeypatch: pytest.MonkeyPatch) -> None:
     def key() -> object:
-        with WorkerPool(f"{__name__}:environment", workers=1, spare=True) as pool:
+        with _pool("environment", workers=1) as pool:
             return dict(pool.map(["AWS_ACCESS_KEY_ID"]))[0]
 
-    try:
-        for name in ("first", "second", "second"):
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", name)
-            assert key() == name
-    finally:
-        drop_spares()
+    for name in ("first", "second", "second"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", name)
+        assert key() == name
+
+
+def prepared_by(batch: object, value: int) -> tuple[int, int, list[int]]:
+    return os.getpid(), os.getppid(), _prepared
+
+
+def start_a_thread(*args: object) -> None:
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+
+forked = pytest.mark.parametrize("leaves_no_process_behind", [True], ids=["forked"], indirect=True)
+
+
+@forked
+def test_what_was_started_ahead_prepares_once_for_all_workers_of_all_pools() -> None:
+    start_ahead(f"{__name__}:prepared_by", 7, prepare=f"{__name__}:remember")
+    (interpreter,) = psutil.Process().children()
+    found = []
+    for _ in range(2):
+        with _pool("prepared_by", 7, workers=2, prepare=f"{__name__}:remember") as pool:
+            found += [result for _, result in pool.map(range(4))]
+    assert {parent for _, parent, _ in found} == {interpreter.pid}
+    assert len({process for process, _, _ in found}) in (3, 4)
+    assert all(prepared == [7] for _, _, prepared in found)
+
+
+@forked
+def test_workers_go_on_and_end_when_what_forked_them_died() -> None:
+    with _pool("prepared_by", 7, workers=1) as pool:
+        [(_, (worker, interpreter, _))] = pool.map([0])
+        os.kill(interpreter, signal.SIGKILL)
+        [(_, (again, _, _))] = pool.map([0])
+        assert again == worker
+        os.kill(worker, signal.SIGKILL)
+        _wait(lambda: not pool.holds_workers)
+        [(_, (new, parent, _))] = pool.map([0])
+        assert new != worker and parent != interpreter
+
+
+@forked
+def test_a_pool_whose_worker_outlives_what_forked_it_leaves_no_process() -> None:
+    with _pool("prepared_by", 7, workers=1) as pool:
+        [(_, (worker, interpreter, _))] = pool.map([0])
+        os.kill(interpreter, signal.SIGKILL)
+        _wait(lambda: _has_ended(interpreter))
+    _wait(lambda: _has_ended(worker))
+
+
+@forked
+def test_what_leaves_threads_running_is_not_forked() -> None:
+    pool = _pool("double", workers=1, prepare=f"{__name__}:start_a_thread")
+    with pool, pytest.raises(HeadwaterError, match="could not start: 1 threads were left running"):
+        list(pool.map([[1]]))
+
+
+@forked
+def test_a_worker_that_a_batch_killed_is_back_at_once() -> None:
+    with _pool("misbehave", workers=1, prepare=f"{__name__}:sleep_a_second") as pool:
+        dict(pool.map(["a"]))
+        began = time.monotonic()
+        assert len(list(pool.map(["exit", "a"] * 3))) == 6
+        assert time.monotonic() - began < 1.5
+        assert len(_children()) == 2  # it was waited for, too

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
+import gc
 import os
 import time
 from collections.abc import Sequence
@@ -39,7 +41,12 @@ def before_torch() -> None:
     Idle OpenMP threads that spin fight for the cores with every process beside this one: with one of four cores taken,
     50 queries took 5.5 s instead of 1.0 s. oneDNN keeps code and scratch memory for a thousand shapes of matrices; texts
     come in about as many, and each is soon met again by one of the last few.
+
+    What models' libraries import are half a million objects, which Python would look through several times when the
+    process ends: 1.5 s, for nothing.
     """
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
