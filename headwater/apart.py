@@ -66,7 +66,7 @@ class Apart:
     @property
     def running(self) -> bool:
         """Whether there is a process, or a call that has one."""
-        return self._pool.holds_workers or self._lock.locked()
+        return self._lock.locked() or self._pool.holds_workers
 
     def close(self) -> None:
         """End the process; the next call starts another."""

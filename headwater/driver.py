@@ -447,8 +447,14 @@ def _own(batch: pa.Table) -> pa.Table:
 
 
 def start_ahead(stage: Stage, compute: Compute = LOCAL) -> None:
-    """Start a worker process for a run of ``stage`` that is going to come."""
+    """Start what the workers for a run of ``stage`` that is going to come are forked from."""
     compute.start_ahead(_WORK, *_setup(stage, str(stage.function)), memory_mb=stage.memory_mb, prepare=_PREPARE)
+
+
+def let_go(stage: Stage, compute: Compute = LOCAL) -> None:
+    """End what is ready for further runs of ``stage``, if it runs in worker processes."""
+    if isinstance(stage.function, str):
+        compute.let_go(_WORK, *_setup(stage, stage.function), memory_mb=stage.memory_mb, prepare=_PREPARE)
 
 
 def _setup(stage: Stage, function: str) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from headwater.corpora import other_corpora
 from headwater.corpus import Corpus
 from headwater.costs import Meter, StageCost, folder_bytes, machine, metered, priced
 from headwater.dedup import warm_up
-from headwater.driver import Stage, Upstream, run_stage, start_ahead
+from headwater.driver import Stage, Upstream, let_go, run_stage, start_ahead
 from headwater.embedding import settings_of
 from headwater.embedding.languages import analyzer_of
 from headwater.erase.vectors import follow_erasures
@@ -108,6 +108,9 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "live_release": ("receipts", "receipt_files"),
 }
 """The tables that a stage writes, where they are not the one of its name."""
+
+_MANY_ROWS = 256
+"""Starting anew takes up to two seconds, no more than so many rows."""
 
 _UNRECORDED_SECONDS = 5.0
 """Costs are written together: those of more than this would be missed after a crash."""
@@ -201,7 +204,7 @@ class Pipeline:
         """Parse new and changed objects."""
         policy = self.corpus.policy
         stage = parse_stage(policy.parse, policy.source.uri)
-        return self._row_stage(stage, self._tables.source_objects, self._tables.parsed_documents)
+        return self._last_use(stage, self._row_stage(stage, self._tables.source_objects, self._tables.parsed_documents))
 
     @_costed
     def quality_documents(self) -> StageReport:
@@ -266,7 +269,7 @@ class Pipeline:
     def chunks(self) -> StageReport:
         """Cut new and changed documents."""
         stage = chunk_stage(self._policy)
-        return self._row_stage(stage, self._tables.anonymized_documents, self._tables.chunks)
+        return self._last_use(stage, self._row_stage(stage, self._tables.anonymized_documents, self._tables.chunks))
 
     @_costed
     def embeddings(self) -> StageReport:
@@ -330,7 +333,7 @@ class Pipeline:
         computed = 0
         with self.corpus.writing():
             scan = leak_stage(self.corpus.policy.privacy)
-            self._run_stage(scan, self._tables.embeddings, self._tables.leak_scans, NoProgress())
+            self._last_use(scan, self._run_stage(scan, self._tables.embeddings, self._tables.leak_scans, NoProgress()))
             for label, release in (("candidate", candidate), ("live", self._live_beside(candidate))):
                 if release is not None:
                     evaluation, fresh = evaluate_release(self.corpus, release)
@@ -561,6 +564,14 @@ class Pipeline:
     def _row_stage(self, stage: Stage, upstream: Table, target: Table) -> StageReport:
         with self.corpus.writing():
             return self._run_stage(stage, upstream, target, self.progress)
+
+    def _last_use(self, stage: Stage, report: StageReport) -> StageReport:
+        """Give back the memory of what is ready for a stage that this run needs no more; after a small run it stays for the
+        next one, as a service that reindexes file by file would start it over and over.
+        """
+        if report.recomputed > _MANY_ROWS:
+            let_go(stage, self._compute)
+        return report
 
     def _run_stage(
         self,

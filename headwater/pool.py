@@ -32,7 +32,7 @@ from headwater.pool_process import (
     credentials,
 )
 
-__all__ = ["WorkerFailure", "WorkerPool", "drop_spares", "start_ahead", "usable_cpus"]
+__all__ = ["WorkerFailure", "WorkerPool", "credentials", "drop_spares", "let_go", "start_ahead", "usable_cpus"]
 
 MAX_DEFAULT_WORKERS = 8
 """Memory, not cores, is what runs out first on large machines: a batch may take hundreds of MiB to work on, and where
@@ -66,8 +66,8 @@ class WorkerPool:
         memory_mb: address space each worker may take beyond its size after its imports, in MiB (Linux).
         prepare: ``package.module:name`` called once per worker as ``prepare(*args)`` before the memory limit
             is set: imports and models belong here.
-        spare: take an interpreter that :func:`start_ahead` or an equal pool left ready, and leave it ready at the end.
-            ``prepare`` then runs once in there, and may leave no thread running: workers are forked from it (Linux).
+        spare: take an interpreter that :func:`start_ahead` or an equal pool left ready. On Linux workers are forked from
+            it, so that ``prepare`` runs once and may leave no thread running, and it is left ready at the end.
 
     Raises:
         HeadwaterError: from :meth:`map`, when a worker can't start (the function can't be imported, ``prepare``
@@ -203,6 +203,14 @@ def start_ahead(function: str, *args: Any, memory_mb: int | None = None, prepare
         if waiting is not None and waiting.alive and waiting.credentials == credentials():
             return
     _keep_ready(setup, Interpreter(function, setup))
+
+
+def let_go(function: str, *args: Any, memory_mb: int | None = None, prepare: str | None = None) -> None:
+    """End the interpreter that waits for a pool made with these arguments, if there is one."""
+    with _ready_lock:
+        waiting = _ready.pop(_setup(function, prepare, args, memory_mb), None)
+    if waiting is not None:
+        waiting.kill()
 
 
 @atexit.register

@@ -17,7 +17,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
@@ -91,6 +93,7 @@ class Interpreter:
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
         self._orders = Connection(ours.detach())
+        self._lock = threading.Lock()
         self._function = function
         self.credentials = credentials()
         with contextlib.suppress(OSError):  # it is gone already: the first batch will find out
@@ -108,30 +111,42 @@ class Interpreter:
 
     def become_worker(self) -> Worker:
         """Have the process work on batches itself. It takes no other order after that."""
-        connection = self._order("work")
-        self._orders.close()
-        return Worker(self._function, connection, self)
+        with contextlib.suppress(OSError):  # it is gone: the first batch will find out
+            self._orders.send_bytes(pickle.dumps("work"))
+        return Worker(self._function, self._orders, self)
 
     def fork_worker(self) -> Worker:
         """Have the process fork one that works on batches."""
-        connection = self._order("fork")
-        return Worker(self._function, connection, _Forked(self, connection))
-
-    def _order(self, what: str) -> Connection:
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.suppress(OSError):  # it is gone: the other end closes, as it would with the worker
-            self._orders.send_bytes(pickle.dumps(what))
+        with (
+            theirs,
+            self._whole_orders(),
+            contextlib.suppress(OSError),
+        ):  # gone: the other end closes as a worker's would
+            self._orders.send_bytes(pickle.dumps("fork"))
             send_handle(self._orders, theirs.fileno(), self.pid)
-        return Connection(ours.detach())
+        connection = Connection(ours.detach())
+        return Worker(self._function, connection, _Forked(self, connection))
 
     def end_of(self, pid: int) -> int | None:
         """Return the exit code of a forked worker that is about to end, None when it doesn't in five seconds."""
-        try:
+        with self._whole_orders(), contextlib.suppress(OSError, EOFError):
             self._orders.send_bytes(pickle.dumps((pid, _END_SECONDS)))
-            code: int | None = pickle.loads(self._orders.recv_bytes())
-        except (OSError, EOFError):
-            return None
-        return code
+            if self._orders.poll(2 * _END_SECONDS):
+                code: int | None = pickle.loads(self._orders.recv_bytes())
+                return code
+            self.kill()
+        return None
+
+    @contextlib.contextmanager
+    def _whole_orders(self) -> Iterator[None]:
+        """An order that was interrupted would be taken for part of the next one."""
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                self.kill()
+                raise
 
     def wait(self) -> int | None:
         """Return the exit code of the process, which is about to end; None when it doesn't in five seconds."""
@@ -204,6 +219,7 @@ class Worker:
         self.index = -1
         self.limit: float | None = None
         self.deadline: float | None = None
+        self._waiting: bytes | None = None
         self._function = function
         self._process = process
 
@@ -215,12 +231,18 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether a worker that has no batch still runs: all it could say is that it ended."""
-        return not self.connection.poll()
+        try:
+            return not self.connection.poll()
+        except OSError:  # closed meanwhile
+            return False
 
     def send(self, message: bytes, index: int, limit: float | None) -> bool:
-        """Hand the batch over; False when the process is gone."""
+        """Hand the batch over, or keep it until the worker has started; False when the process is gone."""
         self.index, self.limit = index, limit
         self._start_clock()
+        if not self.started:  # nobody would read it, and why the start failed could not be told from a full connection
+            self._waiting = message
+            return True
         try:
             self.connection.send_bytes(message)
         except OSError:
@@ -248,6 +270,10 @@ class Worker:
             if isinstance(self._process, _Forked):
                 self._process.pid = value
             self._start_clock()
+            if self._waiting is not None:
+                with contextlib.suppress(OSError):  # gone already, which is what the next message says
+                    self.connection.send_bytes(self._waiting)
+                self._waiting = None
             return STARTED
         if tag == "broken":
             raise self.failed_start(value)
@@ -269,6 +295,10 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and whatever it started, and wait for it."""
+        self._waiting = None
+        with contextlib.suppress(HeadwaterError, OSError):
+            if not self.started and self.connection.poll():
+                self.receive()  # its number
         self._process.kill()
         self.connection.close()
 

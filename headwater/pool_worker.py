@@ -8,6 +8,7 @@ import pickle
 import queue
 import resource
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -23,25 +24,31 @@ from typing import Any, NoReturn
 def main(descriptor: int) -> None:
     """Load what the parent says on the socket ``descriptor``, then take its orders until it closes the socket.
 
-    Orders are "work" and "fork", each with the socket on which batches will come, and (number, seconds): wait so long
-    for a forked process to end, and tell its exit code.
+    Orders are "work", which makes the socket the one on which batches come; "fork" and a socket for the batches of what is
+    forked; and (number, seconds): wait so long for a forked process to end, and tell its exit code.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _take_orders(Connection(descriptor))
     except (EOFError, OSError):
         os._exit(0)
-    finally:  # whatever a batch raised to end the process; what was imported must not clean up in a fork
+    except BaseException as error:  # whatever a batch raised to end the process; its message may quote a document
+        print(f"a worker process ends: {type(error).__name__}", file=sys.stderr, flush=True)
+    finally:  # what was imported must not clean up in a fork
         os._exit(1)
 
 
 def _take_orders(orders: Connection) -> NoReturn:
-    function_name, prepare_name, args, memory_mb = pickle.loads(orders.recv_bytes())
-    function = broken = None
+    message, threads = orders.recv_bytes(), threading.active_count()
+    function = broken = memory_mb = None
+    args: tuple[Any, ...] = ()
     try:
+        function_name, prepare_name, args, memory_mb = pickle.loads(message)
         function = _load(function_name)
         if prepare_name is not None:
             _load(prepare_name)(*args)
+        if (count := threading.active_count() - threads) > 0:
+            broken = f"{count} threads were left running by what prepares it"
     except BaseException as error:
         broken = f"{type(error).__name__}: {error}"
     while True:
@@ -49,21 +56,19 @@ def _take_orders(orders: Connection) -> NoReturn:
         if isinstance(order, tuple):
             orders.send_bytes(pickle.dumps(_exit_code(*order)))
             continue
-        connection = Connection(recv_handle(orders))
-        os.set_inheritable(connection.fileno(), False)
+        connection = orders if order == "work" else Connection(recv_handle(orders))
         if broken is not None:
             _send(connection, "broken", broken)
         elif order == "work" or _fork(connection):
-            orders.close()
+            if connection is not orders:
+                orders.close()
             _serve(connection, function, args, memory_mb)
         connection.close()
 
 
 def _fork(connection: Connection) -> bool:
     """Return True in the process that is forked."""
-    if (count := threading.active_count()) > 1:
-        _send(connection, "broken", f"{count - 1} threads were left running by what prepares it")
-        return False
+    os.set_inheritable(connection.fileno(), False)
     gc.freeze()  # memory stays shared that no collection looks at
     try:
         with warnings.catch_warnings():  # Python's own threads are none; those of allocators take a fork
@@ -102,7 +107,7 @@ def _serve(connection: Connection, function: Any, args: tuple[Any, ...], memory_
     except BaseException as error:
         _send(connection, "broken", f"{type(error).__name__}: {error}")
         os._exit(1)
-    start = _memory(_RESIDENT)
+    start = _own_memory()
     _send(connection, "started", os.getpid())
     while True:
         batch = inbox.get()
@@ -128,7 +133,7 @@ def _serve(connection: Connection, function: Any, args: tuple[Any, ...], memory_
 
 def limit_memory(megabytes: int) -> None:
     """Allow this process ``megabytes`` MiB of address space beyond what it has now. Does nothing where /proc is absent."""
-    start = _memory(_ADDRESS_SPACE)
+    start = _memory()
     if start is None:
         return
     size = start + megabytes * 2**20
@@ -136,14 +141,22 @@ def limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
 
 
-_ADDRESS_SPACE, _RESIDENT = 0, 1
-"""Fields of /proc/self/statm (proc(5))."""
+def _memory() -> int | None:
+    """Return this process's address space in bytes, None where /proc is absent."""
+    found = _pages()
+    return found[0] * resource.getpagesize() if found else None
 
 
-def _memory(field: int) -> int | None:
-    """Return this process's address space or resident memory in bytes, None where /proc is absent."""
+def _own_memory() -> int | None:
+    """Return this process's resident memory but for mapped files, which a fork has again when it touches them."""
+    found = _pages()
+    return (found[1] - found[2]) * resource.getpagesize() if found else None
+
+
+def _pages() -> list[int] | None:
+    """Return pages of address space, resident, and resident of files and shared memory (statm of proc(5))."""
     statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[field]) * resource.getpagesize() if statm.exists() else None
+    return [int(value) for value in statm.read_text().split()[:3]] if statm.exists() else None
 
 
 def _is_bloated(start: int | None, megabytes: int | None) -> bool:
@@ -153,7 +166,7 @@ def _is_bloated(start: int | None, megabytes: int | None) -> bool:
     """
     if start is None or megabytes is None:
         return False
-    now = _memory(_RESIDENT)
+    now = _own_memory()
     return now is not None and now - start > megabytes * 2**20 // 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
+from headwater import pool
 from headwater.corpus import Corpus, open_corpus
 from headwater.embedding import Embedder
 from headwater.errors import GateError, LeaseError, NotFoundError, SourceError
 from headwater.gate import run_gate
 from headwater.pipeline import STAGES, Pipeline, ReindexReport
+from headwater.pool import drop_spares
 from headwater.stages.evaluation import Evaluation
 from headwater.types import Principal
 
@@ -117,6 +120,19 @@ def reindex(corpus: Corpus, **options: bool) -> ReindexReport:
 
 def recomputed(report: ReindexReport) -> dict[str, int]:
     return {stage.stage: stage.recomputed for stage in report.stages if stage.recomputed}
+
+
+@pytest.mark.parametrize(("many", "kept"), [(256, True), (0, False)], ids=["few rows", "many rows"])
+def test_what_workers_are_forked_from_stays_ready_after_a_small_run_only(
+    corpus: Corpus, folder: Path, monkeypatch: pytest.MonkeyPatch, many: int, kept: bool
+) -> None:
+    drop_spares()
+    monkeypatch.setattr("headwater.pipeline._MANY_ROWS", many)
+    (folder / "policies" / "boats.md").write_text("# Boats\n\nA boat is booked with the duty desk a day ahead.\n")
+    reindex(corpus)
+    functions = {pickle.loads(setup)[2][0] for setup in pool._ready}
+    stages = {name for name in ("parsed_documents", "chunks", "anonymized_documents") for f in functions if name in f}
+    assert stages == ({"parsed_documents", "chunks", "anonymized_documents"} if kept else set())
 
 
 def test_every_object_ends_in_exactly_one_state(corpus: Corpus) -> None:

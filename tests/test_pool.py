@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from headwater.errors import HeadwaterError
-from headwater.pool import WorkerFailure, WorkerPool, drop_spares, start_ahead, usable_cpus
+from headwater.pool import WorkerFailure, WorkerPool, drop_spares, let_go, start_ahead, usable_cpus
 from headwater.pool_process import FORKS
 
 HERE = Path(__file__).parent
@@ -250,10 +250,11 @@ def test_a_function_that_cannot_be_imported_stops_the_run(function: str) -> None
         list(pool.map([1]))
 
 
-def test_a_failing_prepare_stops_the_run_and_says_why() -> None:
+@pytest.mark.parametrize("batch", [[1], [0] * 1_000_000], ids=["small", "larger than a socket holds"])
+def test_a_failing_prepare_stops_the_run_and_says_why(batch: list[int]) -> None:
     pool = _pool("double", workers=1, prepare=f"{__name__}:fail_to_prepare")
     with pool, pytest.raises(HeadwaterError, match="no model in this install"):
-        list(pool.map([[1]]))
+        list(pool.map([batch]))
 
 
 def test_workers_compute_on_one_thread_each() -> None:
@@ -336,15 +337,18 @@ forked = pytest.mark.parametrize("leaves_no_process_behind", [True], ids=["forke
 
 @forked
 def test_what_was_started_ahead_prepares_once_for_all_workers_of_all_pools() -> None:
+    before = _children()
     start_ahead(f"{__name__}:prepared_by", 7, prepare=f"{__name__}:remember")
-    (interpreter,) = psutil.Process().children()
+    (interpreter,) = _children() - before
     found = []
     for _ in range(2):
         with _pool("prepared_by", 7, workers=2, prepare=f"{__name__}:remember") as pool:
             found += [result for _, result in pool.map(range(4))]
-    assert {parent for _, parent, _ in found} == {interpreter.pid}
-    assert len({process for process, _, _ in found}) in (3, 4)
+    assert {parent for _, parent, _ in found} == {interpreter}
+    assert len({process for process, _, _ in found}) in (2, 3, 4)
     assert all(prepared == [7] for _, _, prepared in found)
+    let_go(f"{__name__}:prepared_by", 7, prepare=f"{__name__}:remember")
+    assert _children() == before
 
 
 @forked

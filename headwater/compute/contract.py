@@ -62,6 +62,10 @@ class Compute(Protocol):
         """Start what the next such :meth:`batches` will need, where waiting for it would be noticed."""
         ...
 
+    def let_go(self, function: str, *args: Any, memory_mb: int | None, prepare: str | None) -> None:
+        """Give back what is kept ready for the next such :meth:`batches`, where it takes memory of this machine."""
+        ...
+
     def embedding(
         self, policy: EmbedPolicy, fingerprint: str, here: Callable[[], EmbeddingModel]
     ) -> AbstractContextManager[Embedding]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LocalCompute:
-    """A pool of worker processes per stage; a worker stays ready for the next pool like it."""
+    """A pool of worker processes per stage; what they are forked from stays ready for the next pool like it."""
 
     takes_all = False
 
@@ -26,8 +26,12 @@ class LocalCompute:
         return pool.WorkerPool(function, *args, workers=workers, memory_mb=memory_mb, prepare=prepare, spare=True)
 
     def start_ahead(self, function: str, *args: Any, memory_mb: int | None, prepare: str | None) -> None:
-        """Start a worker process for a pool to come."""
+        """Start what the workers of a pool to come are forked from."""
         pool.start_ahead(function, *args, memory_mb=memory_mb, prepare=prepare)
+
+    def let_go(self, function: str, *args: Any, memory_mb: int | None, prepare: str | None) -> None:
+        """End what is ready for such a pool."""
+        pool.let_go(function, *args, memory_mb=memory_mb, prepare=prepare)
 
     @contextmanager
     def embedding(

@@ -57,6 +57,9 @@ class RayCompute:
     def start_ahead(self, function: str, *args: Any, memory_mb: int | None, prepare: str | None) -> None:
         """Do nothing: the first batches start what they need, and a node may yet have to be started for them."""
 
+    def let_go(self, function: str, *args: Any, memory_mb: int | None, prepare: str | None) -> None:
+        """Do nothing: the next stage's batches make way for themselves."""
+
     @contextmanager
     def embedding(
         self, policy: EmbedPolicy, fingerprint: str, here: Callable[[], EmbeddingModel]

@@ -6,6 +6,7 @@ itself (crash, hang, take too much memory) is found and contained there, exactly
 
 from __future__ import annotations
 
+import atexit
 import pickle
 import socket
 from collections.abc import Callable
@@ -83,12 +84,7 @@ def run_batch(setup: bytes, batch: bytes, limit: float | None, expected: bytes) 
 
     def work() -> Any:
         _checked(expected)
-        _make_way(setup)
-        function, arguments, memory_mb, prepare = pickle.loads(setup)
-        with pool.WorkerPool(
-            function, *arguments, workers=1, memory_mb=memory_mb, prepare=prepare, spare=True
-        ) as workers:
-            [(_, outcome)] = workers.map([pickle.loads(batch)], limit)
+        [(_, outcome)] = _workers(setup).map([pickle.loads(batch)], limit)
         return outcome
 
     return guarded(work)
@@ -100,15 +96,30 @@ def _checked(expected: bytes) -> None:
     check_same(found)
 
 
-_current: bytes | None = None
+_kept: tuple[tuple[bytes, dict[str, str]], pool.WorkerPool] | None = None
 
 
-def _make_way(setup: bytes) -> None:
-    """Keep the worker process of one stage only: a machine has one Ray worker per processor, and memory for so many."""
-    global _current
-    if _current != setup:
-        pool.drop_spares()
-        _current = setup
+def _workers(setup: bytes) -> pool.WorkerPool:
+    """Return the pool of a stage, whose process and what it loaded stay for the next batch.
+
+    Of one stage only: a machine has one Ray worker per processor, and memory for so many.
+    """
+    global _kept
+    wanted = setup, pool.credentials()
+    if _kept is None or _kept[0] != wanted:
+        close_workers()
+        function, arguments, memory_mb, prepare = pickle.loads(setup)
+        _kept = wanted, pool.WorkerPool(function, *arguments, workers=1, memory_mb=memory_mb, prepare=prepare)
+    return _kept[1]
+
+
+@atexit.register
+def close_workers() -> None:
+    """End the process that is kept."""
+    global _kept
+    if _kept is not None:
+        _kept[1].close()
+        _kept = None
 
 
 class EmbeddingActor:

@@ -64,7 +64,13 @@ def chunk_stage(policy: CorpusPolicy) -> Stage:
         owner="doc_id",
         batch_rows=32,
         ephemeral={"_model": source},
+        warm_up=("headwater.stages.chunks:warm_up", {"model": source}),
     )
+
+
+def warm_up(model: str | None) -> None:
+    """Load what cuts and counts."""
+    _tokenizer(model)
 
 
 def chunk_rows(batch: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
