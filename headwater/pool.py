@@ -148,8 +148,7 @@ class WorkerPool:
                 return worker
             worker.kill()  # it died while idle, which is not this batch's fault
         worker = self._start()
-        if not worker.send(message, index, limit):
-            raise worker.failed_start()
+        worker.send(message, index, limit)
         return worker
 
     def _start(self) -> Worker:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from headwater.errors import HeadwaterError
 
@@ -118,11 +118,7 @@ class Interpreter:
     def fork_worker(self) -> Worker:
         """Have the process fork one that works on batches."""
         ours, theirs = socket.socketpair()
-        with (
-            theirs,
-            self._whole_orders(),
-            contextlib.suppress(OSError),
-        ):  # gone: the other end closes as a worker's would
+        with theirs, self._whole_orders(), contextlib.suppress(OSError):  # it is gone: so is the other end then
             self._orders.send_bytes(pickle.dumps("fork"))
             send_handle(self._orders, theirs.fileno(), self.pid)
         connection = Connection(ours.detach())
@@ -167,16 +163,6 @@ class Interpreter:
     def give_up(self) -> None:
         """End it, since it can't start."""
         self.kill()
-
-
-class _Process(Protocol):
-    """What a worker runs in. ``pid`` is None until it is known."""
-
-    pid: int | None
-
-    def wait(self) -> int | None: ...
-    def kill(self) -> None: ...
-    def give_up(self) -> None: ...
 
 
 class _Forked:
@@ -224,11 +210,6 @@ class Worker:
         self._process = process
 
     @property
-    def pid(self) -> int | None:
-        """The process's number, once it has started."""
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         """Whether a worker that has no batch still runs: all it could say is that it ended."""
         try:
@@ -237,7 +218,7 @@ class Worker:
             return False
 
     def send(self, message: bytes, index: int, limit: float | None) -> bool:
-        """Hand the batch over, or keep it until the worker has started; False when the process is gone."""
+        """Hand the batch over, or keep it until the worker has started; False when the process, once started, is gone."""
         self.index, self.limit = index, limit
         self._start_clock()
         if not self.started:  # nobody would read it, and why the start failed could not be told from a full connection

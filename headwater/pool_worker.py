@@ -47,8 +47,6 @@ def _take_orders(orders: Connection) -> NoReturn:
         function = _load(function_name)
         if prepare_name is not None:
             _load(prepare_name)(*args)
-        if (count := threading.active_count() - threads) > 0:
-            broken = f"{count} threads were left running by what prepares it"
     except BaseException as error:
         broken = f"{type(error).__name__}: {error}"
     while True:
@@ -57,6 +55,8 @@ def _take_orders(orders: Connection) -> NoReturn:
             orders.send_bytes(pickle.dumps(_exit_code(*order)))
             continue
         connection = orders if order == "work" else Connection(recv_handle(orders))
+        if order == "fork" and broken is None and (left := threading.active_count() - threads) > 0:
+            broken = f"{left} threads were left running by what prepares it"
         if broken is not None:
             _send(connection, "broken", broken)
         elif order == "work" or _fork(connection):

@@ -380,6 +380,11 @@ def test_what_leaves_threads_running_is_not_forked() -> None:
         list(pool.map([[1]]))
 
 
+def test_a_process_that_works_itself_may_have_threads() -> None:
+    with WorkerPool(f"{__name__}:double", workers=1, prepare=f"{__name__}:start_a_thread") as pool:
+        assert list(pool.map([[1]])) == [(0, [2])]
+
+
 @forked
 def test_a_worker_that_a_batch_killed_is_back_at_once() -> None:
     with _pool("misbehave", workers=1, prepare=f"{__name__}:sleep_a_second") as pool:
