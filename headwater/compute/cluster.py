@@ -31,6 +31,9 @@ REACH_SECONDS = 10.0
 LOOK_SECONDS = 2.0
 """How often the nodes are looked at while nothing comes back."""
 
+_CLIENT_TRIES = 3
+"""Each client is given a server of its own, which a busy cluster starts too late: seen twice in a row on four busy cores."""
+
 Request = Mapping[str, float]
 """What one task or actor reserves: ``CPU``, ``GPU``, ``memory`` (bytes)."""
 
@@ -192,12 +195,14 @@ def connect(address: str | None) -> None:
         try:
             init: Any = ray.init
             if address is not None and address.startswith("ray://"):
-                try:
-                    init(address, logging_level=logging.WARNING)
-                except ConnectionAbortedError:
-                    # Each client is given a server of its own, which a busy cluster starts too late.
-                    ray.shutdown()
-                    init(address, logging_level=logging.WARNING)
+                for tries_left in reversed(range(_CLIENT_TRIES)):
+                    try:
+                        init(address, logging_level=logging.WARNING)
+                        break
+                    except ConnectionAbortedError:
+                        if not tries_left:
+                            raise
+                        ray.shutdown()
             else:
                 # What workers print stays in their logs: libraries quote documents.
                 quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.WARNING}
