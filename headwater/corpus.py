@@ -90,6 +90,8 @@ class CorpusStatus:
 
 
 _SETTINGS_ROWS = 256
+_MODELS = 4
+"""Releases whose embedding model is remembered, and so stays loaded."""
 """Releases whose settings are remembered; a corpus keeps a handful."""
 
 _embedder_lock = threading.Lock()
@@ -125,6 +127,7 @@ class Corpus:
         self._looked = float("-inf")
         self._settings = lru_cache(maxsize=_SETTINGS_ROWS)(self._read_settings)
         self._sparse_encoders = lru_cache(maxsize=_SETTINGS_ROWS)(self._make_sparse_encoder)
+        self._embedders = lru_cache(maxsize=_MODELS)(self._open_embedder_of)
 
     # --- releases ---------------------------------------------------------------------------------------------
 
@@ -271,10 +274,8 @@ class Corpus:
 
         Raises ReleaseError when its folder or endpoint holds another model by now, ConfigError when it is gone.
         """
-        settings = self._settings(release)
-        with _embedder_lock:
-            embedder = embedder_of_release(settings, self.policy.embed)
-        if not is_same_model(embedder, settings):
+        embedder = self._embedders(release)
+        if not is_same_model(embedder, self._settings(release)):
             policy = self._embed_policy(release)
             name = policy.url or policy.model or "the bundled one"
             raise ReleaseError(
@@ -282,6 +283,11 @@ class Corpus:
                 f"Put the old model back, or reindex: headwater reindex {self.name}"
             )
         return embedder
+
+    def _open_embedder_of(self, release: int) -> EmbeddingModel:
+        """Return the model that ``release`` names; to find it takes a dozen look-ups of files."""
+        with _embedder_lock:
+            return embedder_of_release(self._settings(release), self.policy.embed)
 
     def sparse_encoder_of(self, release: int) -> Bm25Encoder:
         """Return the encoder of BM25 queries on ``release`` (query weights don't depend on the average length)."""

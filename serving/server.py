@@ -17,7 +17,7 @@ from serving.observability import configure_traces
 
 DEFAULT_PORT = 8000
 
-_GARBAGE = (20_000, 20, 100)
+_GARBAGE = (50_000, 20, 100)
 """New objects between collections of the youngest, and how many of these between those of the older generations; Python's own
 700, 10 and 10 are for programs that make few objects."""
 

@@ -145,6 +145,23 @@ def test_entries_are_written_soon_without_being_closed(ledger: Ledger) -> None:
     trail.close()
 
 
+def test_entries_that_follow_one_another_are_written_together(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    really = ledger.record_audit
+    monkeypatch.setattr(ledger, "record_audit", lambda rows: (written.append(len(rows)), really(rows)))
+    monkeypatch.setattr("serving.access.trail._GATHER_SECONDS", 1.0)
+    trail = Trail(ledger, retention_days=10)
+    trail.start()
+    for number in range(20):
+        trail.add(entry(number))
+        time.sleep(0.005)
+    until(lambda: len(ledger.audit_entries()) == 20)
+    trail.close()
+    assert written == [20]
+
+
 def test_what_does_not_fit_is_dropped_at_once_counted_and_told(ledger: Ledger) -> None:
     trail = Trail(ledger, retention_days=10, size=20)
     started = time.monotonic()

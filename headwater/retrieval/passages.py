@@ -68,7 +68,10 @@ def collapse(groups: Sequence[Group]) -> list[Group]:
     """Return the groups, best first, without those that say the same as a better one, which keeps them as ``same``."""
     kept: list[Group] = []
     for group in groups:
-        found = next(((better, like) for better in kept if (like := _alike(better, group)) is not None), None)
+        size = len(group.text)
+        least, most = _SIMILAR_LENGTH * size, size / _SIMILAR_LENGTH
+        of_like_size = (better for better in kept if least <= len(better.text) <= most)
+        found = next(((better, like) for better in of_like_size if (like := _alike(better, group)) is not None), None)
         if found is None:
             kept.append(group)
         else:
@@ -125,16 +128,11 @@ def _joined(first: Group, second: Group) -> str | None:
 
 
 def _alike(better: Group, worse: Group) -> float | None:
-    """Return how alike the texts of two results are, None when they are not the same in all but a few words."""
+    """Return how alike the texts of two results are, of like size, None when they are not the same in all but a few words."""
     one, other = better.text, worse.text
-    ours, theirs = len(one), len(other)
-    if ours == theirs and one == other:
+    if one == other:
         return 1.0
-    if (
-        ours < _SIMILAR_LENGTH * theirs
-        or theirs < _SIMILAR_LENGTH * ours
-        or better.lead.score - worse.lead.score > _SIMILAR_SCORE
-    ):
+    if better.lead.score - worse.lead.score > _SIMILAR_SCORE:
         return None
     if _jaccard(_words(better), _words(worse)) < _SIMILAR_WORDS:
         return None

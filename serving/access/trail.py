@@ -28,6 +28,9 @@ USE_SECONDS = 60.0
 """How often the times that keys were last used are written."""
 
 _WAIT_SECONDS = 0.5
+_GATHER_SECONDS = 0.2
+"""How long the first entry of a batch waits for others: under load a write for each costs as much as a search."""
+
 _RETRY_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
 
@@ -127,10 +130,14 @@ class Trail:
                 return
 
     def _fill(self, batch: list[AuditEntry], *, wait: bool) -> None:
-        """Take what waits, up to a full batch; with nothing there, wait for a moment."""
+        """Take what waits, up to a full batch. ``wait``: for a first entry for a moment, and then for those that follow it."""
         try:
+            if wait and not batch:
+                batch.append(self._queue.get(timeout=_WAIT_SECONDS))
+                if self._queue.qsize() < BATCH - 1:
+                    self._stop.wait(_GATHER_SECONDS)
             while len(batch) < BATCH:
-                batch.append(self._queue.get(timeout=_WAIT_SECONDS) if wait and not batch else self._queue.get_nowait())
+                batch.append(self._queue.get_nowait())
         except queue.Empty:
             return
 
