@@ -145,9 +145,7 @@ def test_entries_are_written_soon_without_being_closed(ledger: Ledger) -> None:
     trail.close()
 
 
-def test_entries_that_follow_one_another_are_written_together(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_that_follow_one_another_are_written_together(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     really = ledger.record_audit
     monkeypatch.setattr(ledger, "record_audit", lambda rows: (written.append(len(rows)), really(rows)))
