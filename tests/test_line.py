@@ -1,18 +1,26 @@
-"""The sample corpus through the whole line: planted cases, golden questions, and personal data that must not pass."""
+"""The sample corpus through the whole line: planted cases, golden questions, and personal data that must not pass.
+
+Once with everything in files, and once with bucket and lake in S3 and the ledger in PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from headwater.corpus import Corpus, open_corpus
 from headwater.pipeline import Pipeline, ReindexReport
 from headwater.types import Principal
+from tests.object_store import new_bucket, s3_client, use_server
+from tests.postgres import database
 
 ROOT = Path(__file__).parent.parent
 STAFF = Principal(frozenset({"hr"}))
@@ -24,20 +32,62 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (ROOT / "samples" / name).read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Corpus, ReindexReport]]:
-    root = tmp_path_factory.mktemp("line")
+@dataclass
+class Line:
+    """The indexed sample corpus, how it was indexed, and the S3 bucket that it lies in, if it does."""
+
+    corpus: Corpus
+    report: ReindexReport
+    bucket: str | None
+
+    def put(self, key: str, file: Path) -> None:
+        """Put a document where the corpus is read from."""
+        if self.bucket is None:
+            shutil.copy(file, self.corpus.project.root / "samples/documents" / key)
+        else:
+            s3_client().put_object(Bucket=self.bucket, Key=f"documents/{key}", Body=file.read_bytes())
+
+    def stored(self, table: str) -> dict[str, bytes]:
+        """Return the files of a stage table, by name."""
+        if self.bucket is None:
+            files = (self.corpus.tables.path / table).rglob("*")
+            return {str(file): file.read_bytes() for file in files if file.is_file()}
+        client, prefix = s3_client(), f"lakes/{self.corpus.name}/{table}/"
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return {key: client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+
+
+@pytest.fixture(scope="module", params=["files", "servers"])
+def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    root, bucket = tmp_path_factory.mktemp("line"), None
     shutil.copytree(ROOT / "samples", root / "samples")
     shutil.copytree(ROOT / "assets" / "samples", root / "assets" / "samples")
     (root / "workspace.yaml").touch()
-    with pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.delenv("HEADWATER_HOME", raising=False)
-        with open_corpus(root / "assets" / "samples") as corpus:
-            yield corpus, Pipeline(corpus, workers=2).run()
+        if request.param == "servers":
+            use_server(request.getfixturevalue("s3_server"), patch)
+            bucket = new_bucket()
+            patch.setenv("HEADWATER_LAKE", f"s3://{bucket}/lakes")
+            patch.setenv(
+                "HEADWATER_LEDGER_URL", stack.enter_context(database(request.getfixturevalue("postgres_server")))
+            )
+            documents = root / "samples/documents"
+            for file in sorted(file for file in documents.rglob("*") if file.is_file()):
+                key = f"documents/{file.relative_to(documents).as_posix()}"
+                s3_client().put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+            shutil.rmtree(documents)
+            config = root / "assets/samples/defs.yaml"
+            settings = yaml.safe_load(config.read_text())
+            settings["attributes"]["source"]["uri"] = f"s3://{bucket}/documents"
+            config.write_text(yaml.safe_dump(settings))
+        corpus = stack.enter_context(open_corpus(root / "assets" / "samples"))
+        yield Line(corpus, Pipeline(corpus, workers=2).run(), bucket)
 
 
-def test_every_planted_case_ends_as_it_should(line: tuple[Corpus, ReindexReport]) -> None:
-    corpus, report = line
+def test_every_planted_case_ends_as_it_should(line: Line) -> None:
+    corpus, report = line.corpus, line.report
     expected = {row["key"]: row for row in lines("expected.jsonl")}
     receipts = corpus.receipts()
     assert report.listed == len(receipts) == sum(report.states.values())
@@ -47,16 +97,16 @@ def test_every_planted_case_ends_as_it_should(line: tuple[Corpus, ReindexReport]
         assert receipt.survivor == wanted.get("survivor"), receipt.key
 
 
-def test_golden_questions_are_found_and_the_unanswerable_refused(line: tuple[Corpus, ReindexReport]) -> None:
-    check = next(check for check in line[1].checks if check.name == "golden_recall")
+def test_golden_questions_are_found_and_the_unanswerable_refused(line: Line) -> None:
+    check = next(check for check in line.report.checks if check.name == "golden_recall")
     assert check.details["golden_questions"] == 25
     assert check.details["golden_recall_at_10"] >= 0.9
     assert check.details["refusal_accuracy"] >= 0.8
     assert check.details["right_document_cited"] >= 0.9
 
 
-def test_no_planted_personal_data_passes_anonymisation(line: tuple[Corpus, ReindexReport]) -> None:
-    corpus, _ = line
+def test_no_planted_personal_data_passes_anonymisation(line: Line) -> None:
+    corpus = line.corpus
     planted = [row for row in lines("personal_data.jsonl") if row["found_by"] == "patterns"]
     assert len(planted) >= 10
     tables = corpus.tables
@@ -68,28 +118,29 @@ def test_no_planted_personal_data_passes_anonymisation(line: tuple[Corpus, Reind
     everything = "\n".join(text for text in kept if text)
     found = [row["entity"] for row in planted if row["value"] in everything]
     assert found == []
-    stored = [
-        file for name in ("anonymized_documents", "chunks", "embeddings") for file in (tables.path / name).rglob("*")
-    ]
-    stored += list(corpus.project.index_path(corpus.name).rglob("*"))
-    for file in stored:
-        content = file.read_bytes() if file.is_file() else b""
-        assert not [row["entity"] for row in planted if row["value"].encode() in content], file.name
+    stored: dict[str, bytes] = {}
+    for name in ("anonymized_documents", "chunks", "embeddings"):
+        files = line.stored(name)
+        assert files, name
+        stored |= files
+    index = corpus.project.index_path(corpus.name).rglob("*")
+    stored |= {str(file): file.read_bytes() for file in index if file.is_file()}
+    for place, content in stored.items():
+        assert not [row["entity"] for row in planted if row["value"].encode() in content], place
 
 
-def test_restricted_documents_are_for_their_readers_only(line: tuple[Corpus, ReindexReport]) -> None:
-    corpus, _ = line
+def test_restricted_documents_are_for_their_readers_only(line: Line) -> None:
+    corpus = line.corpus
     questions = [row["question"] for row in lines("golden.jsonl")]
     assert not any(p.key.startswith("hr/") for q in questions for p in corpus.search(q, 50))
     assert any(p.key.startswith("hr/") for q in questions for p in corpus.search(q, 50, principal=STAFF))
 
 
-def test_a_new_revision_of_a_page_replaces_the_old_one(line: tuple[Corpus, ReindexReport]) -> None:
-    corpus, before = line
+def test_a_new_revision_of_a_page_replaces_the_old_one(line: Line) -> None:
+    corpus, before = line.corpus, line.report
     question = "What is the meal allowance for a full day away?"
     assert "42 EUR" in corpus.answer(question).text
-    page = corpus.project.root / "samples/documents/policies/travel.md"
-    shutil.copy(corpus.project.root / "samples/revisions/policies/travel.md", page)
+    line.put("policies/travel.md", corpus.project.root / "samples/revisions/policies/travel.md")
     after = Pipeline(corpus, workers=2).run()
     assert after.release == (before.release or 0) + 1
     answer = corpus.answer(question)
