@@ -72,7 +72,13 @@ GPU_TOKENS_PER_SECOND = 2_000_000
 POINT_VECTOR = 4 * DIMENSIONS
 POINT_GRAPH = 2 * 16 * 4 * 1.1
 """HNSW with m = 16: two lists of 16 links on the lowest layer, a tenth more above (Malkov and Yashunin 2018)."""
-POINT_PAYLOAD = 1_500
+POINT_OTHERS = 80 * 8 * 1.25 + 250 + 60
+"""In memory beside vector and graph, as docs/qdrant.md counts it: 80 BM25 terms, payload indexes, ids."""
+POINT_PAYLOAD = 1_600
+DISK_FACTOR = 1.5
+"""For segments that are being rewritten."""
+NODES_EFFICIENCY = 0.84
+"""Of three Ray nodes on three CPUs, beside one: docs/ray.md."""
 DEDUP_BYTES = 3_500
 """Of memory per document while duplicates are decided: docs/deduplication.md, one million signatures in 3.5 GiB."""
 DEDUP_SECONDS = 11e-6
@@ -111,19 +117,22 @@ def first_index() -> None:
     alone = sum(one.cpu_seconds for one in STAGES.values() if not one.spread)
     tokens = CHUNKS * TOKENS_PER_CHUNK
     lake = sum(one.lake_bytes for one in STAGES.values())
-    index = CHUNKS * (POINT_VECTOR + POINT_GRAPH + POINT_PAYLOAD)
+    beside = POINT_GRAPH + POINT_OTHERS
+    index = CHUNKS * (POINT_VECTOR + beside + POINT_PAYLOAD) * DISK_FACTOR
     lines = {
         "chunks": lambda n: human(n * CHUNKS),
         "CPU hours, embedding on CPUs": lambda n: f"{n * (spread + alone) / 3600:,.0f}",
         "CPU hours, embedding on GPUs": lambda n: f"{n * (without_model + alone) / 3600:,.0f}",
         "GPU hours (assumed rate)": lambda n: f"{n * tokens / GPU_TOKENS_PER_SECOND / 3600:,.1f}",
-        f"spread work on 10 machines of {MACHINE_CPUS} CPUs": lambda n: hours(n * spread / (10 * MACHINE_CPUS)),
+        f"spread work on 10 machines of {MACHINE_CPUS} CPUs": lambda n: hours(
+            n * spread / (10 * MACHINE_CPUS * NODES_EFFICIENCY)
+        ),
         "work of the one process that drives the run": lambda n: hours(n * alone),
         "source": lambda n: f"{n * BYTES_PER_DOCUMENT / GB:,.0f} GB",
         "lake": lambda n: f"{n * lake / GB:,.0f} GB",
         "index on disk": lambda n: f"{n * index / GB:,.0f} GB",
-        "Qdrant memory, vectors and graph": lambda n: f"{n * CHUNKS * (POINT_VECTOR + POINT_GRAPH) / GB:,.0f} GB",
-        "... with int8 vectors in memory": lambda n: f"{n * CHUNKS * (DIMENSIONS + POINT_GRAPH) / GB:,.0f} GB",
+        "Qdrant memory": lambda n: f"{n * CHUNKS * (POINT_VECTOR + beside) / GB:,.0f} GB",
+        "... with int8 vectors in memory": lambda n: f"{n * CHUNKS * (DIMENSIONS + 4 + beside) / GB:,.0f} GB",
         "compute, CPUs alone": lambda n: f"{n * (spread + alone) / 3600 * PRICE_CPU_HOUR:,.0f}",
         "compute, with GPUs": lambda n: (
             f"{n * (without_model + alone) / 3600 * PRICE_CPU_HOUR + n * tokens / GPU_TOKENS_PER_SECOND / 3600 * PRICE_GPU_HOUR:,.0f}"
