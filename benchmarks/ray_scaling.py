@@ -1,11 +1,12 @@
 """A corpus indexed by the local pool and on Ray clusters of one, two and three nodes: the same rows, and how fast.
 
-    python benchmarks/ray_scaling.py FOLDER [--documents N] [--nodes 1 2 3]
+    python benchmarks/ray_scaling.py FOLDER [--documents N] [--nodes 1 2 3] [--kill]
 
 The nodes are raylets of this machine with one CPU each (ray.cluster_utils), so they share its cores and its memory: the
 figures are ratios of one run, and more nodes than free cores give nothing. Everything is indexed to the embeddings; what
 a fresh process needs to start is part of the time, as it is of a reindex. CPU seconds are those of the cost ledger, which
-nodes that wait for a core don't inflate as they do the time. Needs: pip install 'headwater[ray]'.
+nodes that wait for a core don't inflate as they do the time. ``--kill``: once more on the most nodes, one of which is
+killed when half of the documents are parsed. Needs: pip install 'headwater[ray]'.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from headwater.config import COMPONENT_TYPE
 from headwater.corpus import open_corpus
 from headwater.pipeline import STAGES, Pipeline
 from headwater.project import CORPUS_FILE
+from headwater.reports import NoProgress, Progress
 from headwater.scaffold import make_project
 
 TABLES = ("parsed_documents", "quality_documents", "name_spans", "anonymized_documents", "chunks", "embeddings")
@@ -37,12 +39,33 @@ STORE_BYTES = 512 * 2**20
 """What each node's object store holds: Ray would give every node a third of the machine."""
 SAME_VECTOR = 0.9999
 """What the embedder's number formats keep to (headwater.embedding.devices): bfloat16 where the CPU has it, else float32."""
+KILL_IN = "parsed_documents"
 MEASURED = STAGES[: STAGES.index("embeddings") + 1]
 
 
+class Killer(NoProgress):
+    """Kills a node of the cluster when half of the documents are parsed."""
+
+    def __init__(self, cluster: Any, node: Any) -> None:
+        self._cluster, self._node = cluster, node
+        self._left = 0
+
+    def start(self, stage: str, total: int) -> None:
+        """Note how many there are."""
+        if stage == KILL_IN:
+            self._left = -(-total // 2)
+
+    def advance(self, stage: str, count: int = 1) -> None:
+        """Count down to the kill."""
+        if stage == KILL_IN and self._left > 0:
+            self._left -= count
+            if self._left <= 0:
+                self._cluster.remove_node(self._node, allow_graceful=False)
+
+
 @contextmanager
-def cluster_of(nodes: int) -> Iterator[Any]:
-    """Give the address of a cluster whose head computes nothing."""
+def cluster_of(nodes: int, *, kill: bool = False) -> Iterator[tuple[Mapping[str, Any], Progress]]:
+    """Give the settings of a cluster whose head computes nothing, and what watches a run on it: to ``kill`` a node, too."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -54,9 +77,9 @@ def cluster_of(nodes: int) -> Iterator[Any]:
     }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        for _ in range(nodes):
-            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-        yield {"engine": "ray", "address": cluster.address, "actors": nodes}
+        every = [cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(nodes)]
+        watch = Killer(cluster, every[-1]) if kill else NoProgress()
+        yield {"engine": "ray", "address": cluster.address, "actors": nodes - kill}, watch
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -71,7 +94,7 @@ class Run:
     rows: Mapping[str, Any]
 
 
-def run(root: Path, documents: Path, compute: Mapping[str, Any] | None) -> Run:
+def run(root: Path, documents: Path, compute: Mapping[str, Any] | None, progress: Progress | None = None) -> Run:
     """Index ``documents`` in a new project, here by one worker process."""
     make_project(root)
     os.environ["HEADWATER_PROJECT"], os.environ["HEADWATER_HOME"] = str(root), str(root / ".headwater")
@@ -80,7 +103,7 @@ def run(root: Path, documents: Path, compute: Mapping[str, Any] | None) -> Run:
     attributes = {"source": {"uri": documents.as_uri()}} | ({"compute": dict(compute)} if compute else {})
     (folder / CORPUS_FILE).write_text(yaml.safe_dump({"type": COMPONENT_TYPE, "attributes": attributes}))
     with open_corpus(folder) as corpus:
-        pipeline = Pipeline(corpus, workers=1)
+        pipeline = Pipeline(corpus, progress, workers=1)
         costs = [getattr(pipeline, stage)().cost for stage in MEASURED]
         rows = {name: getattr(corpus.tables, name).scan().collect().sort("id") for name in TABLES}
     return Run({cost.stage: cost.seconds for cost in costs}, sum(cost.cpu_seconds for cost in costs), rows)
@@ -110,6 +133,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="documents to index")
     parser.add_argument("--documents", type=int, help="take so many of them only")
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--kill", action="store_true")
     options = parser.parse_args()
     files = sorted(file for file in options.folder.rglob("*") if file.is_file())[: options.documents]
     with tempfile.TemporaryDirectory() as name:
@@ -122,13 +146,13 @@ def main() -> None:
         print(f"{len(files)} documents, {base.rows['chunks'].height} chunks, {os.cpu_count()} cores", flush=True)
         _print("local, 1 worker process", base, base, "")
         wrong = False
-        for nodes in options.nodes:
-            with cluster_of(nodes) as compute:
-                found = run(place / f"ray{nodes}", place / "documents", compute)
+        for nodes, kill in [(nodes, False) for nodes in options.nodes] + [(max(options.nodes), True)] * options.kill:
+            with cluster_of(nodes, kill=kill) as (compute, watch):
+                found = run(place / f"ray{nodes}", place / "documents", compute, watch)
             differ = differences(found.rows, base.rows)
             wrong = wrong or bool(differ)
             note = "DIFFERENT: " + ", ".join(differ) if differ else "same rows and fingerprints"
-            _print(f"ray, {nodes} node(s) of 1 CPU", found, base, note)
+            _print(f"ray, {nodes} node(s) of 1 CPU{', one killed' if kill else ''}", found, base, note)
             shutil.rmtree(place / f"ray{nodes}")
     sys.exit(1 if wrong else 0)
 
