@@ -39,7 +39,11 @@ FOLDERS = {
     "base": K8S / "base",
     **{name: K8S / "overlays" / name for name in OVERLAYS},
     "embeddings": CHECKOUT / "tests" / "kustomize" / "embeddings",
+    "upgrade": CHECKOUT / "tests" / "kustomize" / "upgrade",
 }
+
+OF_THE_CHART = {"dagster-instance"}
+"""ConfigMaps that Dagster's chart makes, when its release is called dagster."""
 
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 """Kinds of the Prometheus operator, which the API's own schemas don't know; their shape is checked below."""
@@ -118,7 +122,7 @@ def test_volumes_config_maps_accounts_and_services_that_are_named_are_there(fold
         claimed = {each["metadata"]["name"] for each in one_of(manifests, name)["spec"].get("volumeClaimTemplates", [])}
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
         for volume in volumes.values():
-            if "configMap" in volume:
+            if "configMap" in volume and volume["configMap"]["name"] not in OF_THE_CHART:
                 config = one(manifests, "ConfigMap", volume["configMap"]["name"])
                 wanted = {item["key"] for item in volume["configMap"].get("items", [])}
                 assert wanted <= config["data"].keys(), name
@@ -179,7 +183,8 @@ def test_the_secrets_that_are_named_are_those_in_the_documentation() -> None:
             for each in value:
                 look(each)
 
-    look(render(FOLDERS["embeddings"]))
+    for folder in ("embeddings", "upgrade"):
+        look(render(FOLDERS[folder]))
     look(values(*VALUES["gpu"]))
     page = (K8S.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `([a-z-]+)` \| `([a-z-]+)` \|", page, re.MULTILINE))
@@ -304,6 +309,38 @@ def allowed(manifests: list[Manifest], source: str, target: str, port: int) -> b
     )
 
 
+def reaches_outside(manifests: list[Manifest], source: str, port: int) -> bool:
+    """Whether the policies let a pod connect to any address at this port."""
+    start = {"app.kubernetes.io/name": source}
+    return any(
+        "to" not in rule and port in {each["port"] for each in rule["ports"]}
+        for policy in policies(manifests)
+        if selects(policy["spec"]["podSelector"], start)
+        for rule in policy["spec"].get("egress", [])
+    )
+
+
+def test_every_workload_that_reads_a_database_reaches_it() -> None:
+    manifests = render(FOLDERS["upgrade"])
+    asking = {
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]
+        for _, pod in pods(manifests)
+        for container in containers(pod)
+        if {"HEADWATER_LEDGER_URL", "DAGSTER_PG_PASSWORD"} & {each["name"] for each in container.get("env", [])}
+    }
+    assert asking == {
+        "headwater",
+        "headwater-migrate",
+        "headwater-dagster-migrate",
+        "headwater-backup",
+        "headwater-snapshots",
+    }
+    for name in (*asking, "dagster", "dagster-user-deployments"):
+        assert reaches_outside(manifests, name, 5432), name
+    assert not reaches_outside(manifests, "stranger", 5432)
+    assert not reaches_outside(manifests, "qdrant", 5432)
+
+
 NEEDED = {
     ("headwater", "qdrant", 6333),
     ("headwater", "qdrant", 6334),
@@ -327,6 +364,7 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     names = [
         "headwater",
         "headwater-migrate",
+        "headwater-dagster-migrate",
         "headwater-backup",
         "headwater-snapshots",
         "dagster",
@@ -346,7 +384,7 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     reached = {(source, target) for source, target, _ in open_ways}
     assert not {way for way in reached if "stranger" in way or way[0] in ("vllm", "embeddings", "model-download")}
     assert not {way for way in reached if way[0] == "qdrant" and way[1] != "qdrant"}
-    assert ("headwater-migrate", "qdrant") not in reached
+    assert not {("headwater-migrate", "qdrant"), ("headwater-dagster-migrate", "qdrant")} & reached
     assert not {port for _, target, port in open_ways if target == "headwater"}, (
         "only other namespaces ask the endpoint"
     )

@@ -5,7 +5,11 @@ chart knows, and that they agree with the manifests. (The pods are checked in te
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ import yaml
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema, validate_concurrency_config
 
-from tests.manifests import CHECKOUT, K8S, OVERLAYS, VALUES, Manifest, containers, pods, render, values
+from tests.manifests import CHECKOUT, K8S, OVERLAYS, VALUES, Manifest, containers, kustomize, pods, render, values
 
 KNOWN = {
     "": "additionalInstanceConfig computeLogManager concurrency dagster-user-deployments dagsterDaemon dagsterWebserver "
@@ -88,6 +92,56 @@ def test_dagster_takes_the_instance_that_the_chart_makes_of_them(overlay: str) -
     validate_concurrency_config(instance)
     local = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text(encoding="utf-8"))["concurrency"]["runs"]
     assert instance["concurrency"]["runs"] == local, "the same limits as on one machine"
+
+
+def migration() -> Manifest:
+    manifests = render(K8S / "dagster" / "migrate")
+    assert [(each["kind"], each["metadata"]["name"]) for each in manifests] == [("Job", "headwater-dagster-migrate")]
+    return manifests[0]
+
+
+@pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here (make kustomize)")
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_dagsters_tables_are_migrated_by_our_job_with_the_charts_configuration(overlay: str) -> None:
+    found = values(*VALUES[overlay])
+    assert found["migrate"] == {"enabled": False}, "a job without labels, whose image can't be changed"
+    ((_, pod),) = pods([migration()])
+    (container,) = containers(pod)
+    (password,) = (each["valueFrom"]["secretKeyRef"] for each in container["env"])
+    assert password == {"name": found["global"]["postgresqlSecretName"], "key": "postgresql-password"}
+    (web, daemon) = (found[part]["image"] for part in ("dagsterWebserver", "dagsterDaemon"))
+    assert container["image"] == f"{web['repository']}:{web['tag']}" and web == daemon
+
+
+@pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here (make kustomize)")
+def test_the_migration_of_dagsters_tables_asks_nothing_of_kubernetes(tmp_path: Path) -> None:
+    ((_, pod),) = pods([migration()])
+    (container,) = containers(pod)
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    home = container["volumeMounts"][0]["mountPath"].removesuffix("/dagster.yaml")
+    assert f"DAGSTER_HOME={home}" in (CHECKOUT / "Dockerfile").read_text(encoding="utf-8")
+    launcher = {
+        "service_account_name": "dagster",
+        "instance_config_map": "dagster-instance",
+        "dagster_home": home,
+        "postgres_password_secret": "headwater-dagster-postgresql",
+    }
+    instance = {
+        "run_launcher": {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": launcher},
+        "storage": {"sqlite": {"base_dir": str(tmp_path / "storage")}},
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance), encoding="utf-8")
+    python, *rest = container["args"]
+    assert python == "python"
+    done = subprocess.run(
+        [sys.executable, *rest],
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Updating run storage" in done.stdout and list((tmp_path / "storage").rglob("runs.db"))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
