@@ -367,6 +367,50 @@ def test_alerts_ask_for_metrics_that_there_are(names: set[str]) -> None:
         )
 
 
+REQUESTS = 'headwater_request_seconds_count{route="%s",method="%s",status="%s",pod="%s"}'
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus")
+@pytest.mark.parametrize(
+    ("answered", "failed", "fires"),
+    [(4.0, 0.0, False), (0.0, 0.0, False), (4.0, 0.04, False), (4.0, 0.2, True)],
+    ids=["one pod isn't ready", "nobody has asked yet", "one in a hundred fails", "one in twenty fails"],
+)
+def test_requests_that_fail_are_counted_among_requests_and_probes_are_not(
+    tmp_path: Path, answered: float, failed: float, fires: bool
+) -> None:
+    series = [
+        (("/readyz", "GET", "503", "new"), 0.1),  # the probe, all the while
+        (("/v1/answer", "POST", "200", "old"), answered),
+        (("/v1/answer", "POST", "500", "old"), failed),
+    ]
+    alert = {
+        "exp_labels": {"severity": "page"},
+        "exp_annotations": {
+            **alert_named("HeadwaterErrors")["annotations"],
+            "description": "4.762% of requests end with a 5xx. The log has each under its request id.",
+        },
+    }
+    test = {
+        "interval": "15s",
+        "input_series": [{"series": REQUESTS % labels, "values": f"0+{rate * 15}x80"} for labels, rate in series],
+        "alert_rule_test": [
+            {"eval_time": "15m", "alertname": "HeadwaterErrors", "exp_alerts": [alert] if fires else []}
+        ],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "alerts.yaml")], "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def alert_named(name: str) -> dict[str, Any]:
+    groups = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    (found,) = (rule for group in groups for rule in group["rules"] if rule["alert"] == name)
+    rule: dict[str, Any] = found
+    return rule
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus")
 @pytest.mark.parametrize("what", ["rules", "dashboard"])
 def test_prometheus_takes_every_expression(tmp_path: Path, what: str) -> None:
