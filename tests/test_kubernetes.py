@@ -466,6 +466,24 @@ def test_the_jobs_that_fetch_models_may_ask_the_hub() -> None:
         assert {each["name"]: each.get("value") for each in container["env"]}["HF_HUB_OFFLINE"] == "0"
 
 
+@pytest.mark.parametrize("folder", ["embeddings", "upgrade"])
+def test_no_finished_job_stands_in_the_way_of_an_upgrade(folder: str) -> None:
+    page = (CHECKOUT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    (steps,) = re.findall(r"^## Upgrades\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    deleted = {
+        name.removeprefix("job/")
+        for command in re.findall(r"kubectl -n headwater delete job ([^\n`]*)", steps)
+        for name in command.split()
+        if not name.startswith("--")
+    }
+    jobs = [each for each in render(FOLDERS[folder]) if each["kind"] == "Job"]
+    assert len(jobs) >= 2
+    for job in jobs:
+        # Its template, with the image's tag in it, can't be changed: it goes by itself, or before the next is applied.
+        assert 3600 <= job["spec"]["ttlSecondsAfterFinished"] <= 7 * 86_400, job["metadata"]["name"]
+        assert job["metadata"]["name"] in deleted
+
+
 @pytest.mark.parametrize("name", ["headwater-backup", "headwater-snapshots"])
 def test_what_runs_every_night_waits_for_a_reindex_and_has_time_left_for_itself(name: str) -> None:
     job = one(render(FOLDERS["production"]), "CronJob", name)["spec"]["jobTemplate"]["spec"]
