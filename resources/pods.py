@@ -32,10 +32,16 @@ THREADS = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NUMBA_
 
 def pod_shape(policy: CorpusPolicy, asset: str) -> PodShape:
     """Return what the pod of one asset's step asks for."""
-    if asset == "embeddings" and policy.embed.url is not None:
-        return policy.pods.light
     shape: PodShape = getattr(policy.pods, SHAPES.get(asset, "light"))
+    if asset == "embeddings" and policy.embed.url is not None:
+        return _elsewhere(policy, shape)
     return shape
+
+
+def _elsewhere(policy: CorpusPolicy, shape: PodShape) -> PodShape:
+    """Return the pod of a step that another machine computes for: light, but with all the rows on its disk as before."""
+    light = policy.pods.light
+    return light.model_copy(update={"scratch": max(shape, light, key=lambda each: each.scratch_bytes).scratch})
 
 
 def pod_tags(corpus: str, policy: CorpusPolicy, asset: str) -> dict[str, Any]:

@@ -156,7 +156,8 @@ def test_embedding_alone_asks_for_a_gpu_and_parsing_for_the_most_memory() -> Non
     ]
     heaviest = max(limits, key=lambda name: PodShape(memory=limits[name]["memory"]).memory_bytes)
     assert heaviest == "parsed_documents"
-    assert {limits[name]["memory"] for name in limits.keys() - SHAPES.keys()} == {"2Gi"}
+    for name in limits.keys() - SHAPES.keys():
+        assert limits[name] == {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "4Gi"}
 
 
 @pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here (make kustomize)")
@@ -220,8 +221,32 @@ def test_the_shape_of_a_pod_is_the_corpus_own(tmp_path: Path) -> None:
 def test_where_an_endpoint_embeds_the_pod_needs_no_gpu() -> None:
     remote = policy(embed={"url": "http://embeddings:8000/v1", "model": "bge-m3"})
     pod = step_job(tags(assets_of(remote)["embeddings"]))["spec"]["template"]["spec"]
-    assert "nvidia.com/gpu" not in pod["containers"][0]["resources"]["limits"]
+    limits = pod["containers"][0]["resources"]["limits"]
+    # Its rows and vectors are on its disk all the same.
+    assert limits == {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "40Gi"}
     assert "nodeSelector" not in pod
+
+
+SPOOLED_BYTES = 2_400
+"""Of one chunk, in the file in which a stage's new rows wait for their commit: chunks and embeddings alike."""
+
+
+@pytest.mark.parametrize("stated", [{}, {"embed": {"cpu": "4", "memory": "8Gi", "gpus": 0}, "text": {"cpu": "8"}}])
+def test_the_rows_of_a_first_index_of_a_million_documents_find_room(stated: dict[str, Any]) -> None:
+    chunks, dimensions = 8_900_000, 384  # docs/scale.md
+    shaped = policy(pods=stated)
+    for asset in SHAPES.keys() - {"index_candidate", "retrieval_evaluation"}:
+        rows = chunks * SPOOLED_BYTES
+        vectors = chunks * 4 * dimensions if asset == "embeddings" else 0  # their cache, in the same home
+        assert pod_shape(shaped, asset).scratch_bytes > rows + vectors, asset
+
+
+@pytest.mark.parametrize("overlay", ["production", "gpu"])
+def test_a_pods_volumes_hold_what_it_may_write(overlay: str) -> None:
+    largest = max(pod_shape(policy(), asset).scratch_bytes for asset in SHAPES)
+    volumes = {each["name"]: each for each in code_location_context(overlay)["k8s"]["volumes"]}
+    for name in ("home", "tmp"):
+        assert PodShape(scratch=volumes[name]["emptyDir"]["sizeLimit"]).scratch_bytes >= largest
 
 
 @pytest.mark.parametrize(
