@@ -227,6 +227,31 @@ def test_where_an_endpoint_embeds_the_pod_needs_no_gpu() -> None:
     assert "nodeSelector" not in pod
 
 
+ON_RAY = {"compute": {"engine": "ray", "address": "ray://headwater-head-svc:10001"}}
+
+
+def test_what_a_ray_cluster_computes_needs_a_light_pod() -> None:
+    light = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "40Gi"}
+    found = {name: step_job(tags(asset)) for name, asset in assets_of(policy(**ON_RAY)).items()}
+    specs = {name: job["spec"]["template"]["spec"] for name, job in found.items()}
+    limits = {name: spec["containers"][0]["resources"]["limits"] for name, spec in specs.items()}
+    elsewhere = {"parsed_documents", "quality_documents", "anonymized_documents", "chunks", "embeddings"}
+    assert {name for name in SHAPES if limits[name] == light} == elsewhere
+    assert not [name for name, spec in specs.items() if "nodeSelector" in spec or "tolerations" in spec]
+    # Duplicates are clustered by the step itself.
+    assert limits["deduplicated_documents"] == {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "40Gi"}
+    # A model in the step's own process, and parsers of any size on the cluster.
+    compute = {**ON_RAY["compute"], "actors": 0}
+    own = policy(compute=compute, parse={"memory_mb": 65_536}, pods={"retries": 1})
+    assert pod_shape(own, "embeddings").gpus == 1
+    assert pod_shape(own, "parsed_documents").memory == "2Gi"
+
+
+def test_with_a_ray_cluster_no_step_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "k8s")
+    assert {asset.op.pool for asset in assets_of(policy(**ON_RAY)).values()} == {"corpus_depot"}
+
+
 SPOOLED_BYTES = 2_400
 """Of one chunk, in the file in which a stage's new rows wait for their commit: chunks and embeddings alike."""
 
