@@ -395,6 +395,17 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     )
 
 
+def test_traces_leave_for_the_namespace_of_monitoring_and_come_from_the_endpoint_alone() -> None:
+    (sent,) = (
+        (policy["spec"]["podSelector"], rule["to"])
+        for policy in policies(render(FOLDERS["production"]))
+        for rule in policy["spec"].get("egress", [])
+        if 4318 in {each["port"] for each in rule["ports"]}
+    )
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert sent == ({"matchLabels": {"app.kubernetes.io/name": "headwater"}}, [monitoring])
+
+
 RAY_HEAD = {"ray.io/cluster": "headwater", "ray.io/node-type": "head"}
 RAY_WORKER = {"ray.io/cluster": "headwater", "ray.io/node-type": "worker"}
 

@@ -149,6 +149,7 @@ def test_every_dagster_pod_is_confined_as_the_namespace_demands(overlay: str) ->
     found = values(*VALUES[overlay])
     (code,) = found["dagster-user-deployments"]["deployments"]
     for part in (found["dagsterWebserver"], found["dagsterDaemon"], code):
+        assert {"cpu", "memory"} <= part["resources"]["requests"].keys() and "memory" in part["resources"]["limits"]
         assert part["podSecurityContext"]["runAsNonRoot"] is True
         assert part["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert part["securityContext"]["readOnlyRootFilesystem"] is True

@@ -26,7 +26,7 @@ from headwater.policies import CorpusPolicy, PodShape
 from headwater.pool import usable_cpus
 from resources.executor import VARIABLE, executor, failing_for_good
 from resources.pods import POD_TAG, SHAPES, pod_shape
-from tests.manifests import K8S, NEWEST, OLDEST, VALUES, Manifest, kustomize, mounted_corpora, render, values
+from tests.manifests import K8S, NEWEST, OLDEST, OVERLAYS, VALUES, Manifest, kustomize, mounted_corpora, render, values
 
 SOURCE = {"source": {"uri": "s3://bucket"}}
 
@@ -118,6 +118,30 @@ def step_job(tags: dict[str, str], overlay: str = "production") -> Manifest:
         user_defined_k8s_config=context.run_k8s_config,
     )
     return dict(ApiClient().sanitize_for_serialization(job))
+
+
+def run_pod(overlay: str) -> Manifest:
+    """Return the pod template of a run, which the launcher starts."""
+    run = dg.DagsterRun(job_name="reindex")
+    context = K8sContainerContext.create_for_run(run, launcher(overlay), include_run_tags=False).merge(
+        K8sContainerContext.create_from_config(code_location_context(overlay))
+    )
+    job = construct_dagster_k8s_job(
+        context.get_k8s_job_config("headwater:test", launcher(overlay)),
+        args=["dagster", "api", "execute_run"],
+        job_name="dagster-run-test",
+        component="run_worker",
+        user_defined_k8s_config=context.run_k8s_config,
+    )
+    template: Manifest = ApiClient().sanitize_for_serialization(job)["spec"]["template"]
+    return template
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_code_server_and_a_runs_pod_have_what_the_deployment_says(overlay: str) -> None:
+    (container,) = run_pod(overlay)["spec"]["containers"]
+    (deployment,) = values(*VALUES[overlay])["dagster-user-deployments"]["deployments"]
+    assert container["resources"] == deployment["resources"]
 
 
 def tags(asset: dg.AssetsDefinition) -> dict[str, str]:
