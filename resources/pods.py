@@ -26,16 +26,29 @@ SHAPES = {
 }
 """Which field of ``PodsPolicy`` says what an asset's pod is like; ``light`` for those that are not here."""
 
+RAY = ("parsed_documents", "quality_documents", "anonymized_documents", "chunks")
+"""Assets whose batches a Ray cluster computes; embeddings are another, where ``compute.actors`` has the model."""
+
 THREADS = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Libraries that start a thread per processor of the node, whatever the pod's limit, unless told otherwise."""
 
 
 def pod_shape(policy: CorpusPolicy, asset: str) -> PodShape:
     """Return what the pod of one asset's step asks for."""
-    if asset == "embeddings" and policy.embed.url is not None:
-        return policy.pods.light
     shape: PodShape = getattr(policy.pods, SHAPES.get(asset, "light"))
-    return shape
+    return _elsewhere(policy, shape) if _computed_elsewhere(policy, asset) else shape
+
+
+def _computed_elsewhere(policy: CorpusPolicy, asset: str) -> bool:
+    if asset == "embeddings":
+        return policy.embed.url is not None or (policy.compute.engine == "ray" and policy.compute.actors > 0)
+    return policy.compute.engine == "ray" and asset in RAY
+
+
+def _elsewhere(policy: CorpusPolicy, shape: PodShape) -> PodShape:
+    """Return the pod of a step that another machine computes for: light, but with all the rows on its disk as before."""
+    light = policy.pods.light
+    return light.model_copy(update={"scratch": max(shape, light, key=lambda each: each.scratch_bytes).scratch})
 
 
 def pod_tags(corpus: str, policy: CorpusPolicy, asset: str) -> dict[str, Any]:

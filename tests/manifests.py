@@ -63,8 +63,10 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     for manifest in manifests:
         spec = manifest.get("spec", {})
         spec = spec.get("jobTemplate", {}).get("spec", spec)
-        if "template" in spec:
-            yield f"{manifest['kind']} {manifest['metadata']['name']}", spec["template"]
+        groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]] if manifest["kind"] == "RayCluster" else [spec]
+        for group in groups:
+            if "template" in group:
+                yield f"{manifest['kind']} {manifest['metadata']['name']}", group["template"]
 
 
 def containers(pod: Manifest) -> list[Manifest]:

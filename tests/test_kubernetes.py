@@ -39,10 +39,15 @@ FOLDERS = {
     "base": K8S / "base",
     **{name: K8S / "overlays" / name for name in OVERLAYS},
     "embeddings": CHECKOUT / "tests" / "kustomize" / "embeddings",
+    "upgrade": CHECKOUT / "tests" / "kustomize" / "upgrade",
+    "ray": CHECKOUT / "tests" / "kustomize" / "ray",
 }
 
-CUSTOM = {"ServiceMonitor", "PrometheusRule"}
-"""Kinds of the Prometheus operator, which the API's own schemas don't know; their shape is checked below."""
+OF_THE_CHART = {"dagster-instance"}
+"""ConfigMaps that Dagster's chart makes, when its release is called dagster."""
+
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "RayCluster"}
+"""Kinds of the operators, which the API's own schemas don't know; their shape is checked below."""
 
 pytestmark = pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here (make kustomize)")
 
@@ -103,7 +108,7 @@ def test_every_container_says_what_it_needs_and_may_have(folder: str) -> None:
             assert re.search(r":[^:/]+$", container["image"]), f"{name} takes whatever image is the latest"
             assert not container["image"].endswith(":latest"), name
     for name, pod in pods(render(FOLDERS[folder])):
-        if name.startswith(("Deployment", "StatefulSet")):
+        if name.startswith(("Deployment", "StatefulSet", "RayCluster")):
             for container in pod["spec"]["containers"]:
                 assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), name
 
@@ -118,7 +123,7 @@ def test_volumes_config_maps_accounts_and_services_that_are_named_are_there(fold
         claimed = {each["metadata"]["name"] for each in one_of(manifests, name)["spec"].get("volumeClaimTemplates", [])}
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
         for volume in volumes.values():
-            if "configMap" in volume:
+            if "configMap" in volume and volume["configMap"]["name"] not in OF_THE_CHART:
                 config = one(manifests, "ConfigMap", volume["configMap"]["name"])
                 wanted = {item["key"] for item in volume["configMap"].get("items", [])}
                 assert wanted <= config["data"].keys(), name
@@ -179,7 +184,8 @@ def test_the_secrets_that_are_named_are_those_in_the_documentation() -> None:
             for each in value:
                 look(each)
 
-    look(render(FOLDERS["embeddings"]))
+    for folder in ("embeddings", "upgrade"):
+        look(render(FOLDERS[folder]))
     look(values(*VALUES["gpu"]))
     page = (K8S.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `([a-z-]+)` \| `([a-z-]+)` \|", page, re.MULTILINE))
@@ -274,8 +280,12 @@ def selects(selector: Manifest, labels: dict[str, str]) -> bool:
     )
 
 
-def allowed(manifests: list[Manifest], source: str, target: str, port: int) -> bool:
-    """Whether a connection between two pods of the namespace passes both ends' policies."""
+def labelled(pod: str | dict[str, str]) -> dict[str, str]:
+    return {"app.kubernetes.io/name": pod} if isinstance(pod, str) else pod
+
+
+def allowed(manifests: list[Manifest], source: str | dict[str, str], target: str | dict[str, str], port: int) -> bool:
+    """Whether a connection between two pods of the namespace, by name or labels, passes both ends' policies."""
 
     def peers(rule: Manifest, side: str, labels: dict[str, str]) -> bool:
         return side not in rule or any(
@@ -286,7 +296,7 @@ def allowed(manifests: list[Manifest], source: str, target: str, port: int) -> b
     def ports(rule: Manifest) -> bool:
         return "ports" not in rule or any(each["port"] == port for each in rule["ports"])
 
-    start, end = ({"app.kubernetes.io/name": name} for name in (source, target))
+    start, end = labelled(source), labelled(target)
     out = [
         rule
         for policy in policies(manifests)
@@ -302,6 +312,38 @@ def allowed(manifests: list[Manifest], source: str, target: str, port: int) -> b
     return any(peers(rule, "to", end) and ports(rule) for rule in out) and any(
         peers(rule, "from", start) and ports(rule) for rule in into
     )
+
+
+def reaches_outside(manifests: list[Manifest], source: str | dict[str, str], port: int) -> bool:
+    """Whether the policies let a pod connect to any address at this port."""
+    start = labelled(source)
+    return any(
+        "to" not in rule and port in {each["port"] for each in rule["ports"]}
+        for policy in policies(manifests)
+        if selects(policy["spec"]["podSelector"], start)
+        for rule in policy["spec"].get("egress", [])
+    )
+
+
+def test_every_workload_that_reads_a_database_reaches_it() -> None:
+    manifests = render(FOLDERS["upgrade"])
+    asking = {
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]
+        for _, pod in pods(manifests)
+        for container in containers(pod)
+        if {"HEADWATER_LEDGER_URL", "DAGSTER_PG_PASSWORD"} & {each["name"] for each in container.get("env", [])}
+    }
+    assert asking == {
+        "headwater",
+        "headwater-migrate",
+        "headwater-dagster-migrate",
+        "headwater-backup",
+        "headwater-snapshots",
+    }
+    for name in (*asking, "dagster", "dagster-user-deployments"):
+        assert reaches_outside(manifests, name, 5432), name
+    assert not reaches_outside(manifests, "stranger", 5432)
+    assert not reaches_outside(manifests, "qdrant", 5432)
 
 
 NEEDED = {
@@ -327,6 +369,7 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     names = [
         "headwater",
         "headwater-migrate",
+        "headwater-dagster-migrate",
         "headwater-backup",
         "headwater-snapshots",
         "dagster",
@@ -346,10 +389,90 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     reached = {(source, target) for source, target, _ in open_ways}
     assert not {way for way in reached if "stranger" in way or way[0] in ("vllm", "embeddings", "model-download")}
     assert not {way for way in reached if way[0] == "qdrant" and way[1] != "qdrant"}
-    assert ("headwater-migrate", "qdrant") not in reached
+    assert not {("headwater-migrate", "qdrant"), ("headwater-dagster-migrate", "qdrant")} & reached
     assert not {port for _, target, port in open_ways if target == "headwater"}, (
         "only other namespaces ask the endpoint"
     )
+
+
+def test_traces_leave_for_the_namespace_of_monitoring_and_come_from_the_endpoint_alone() -> None:
+    (sent,) = (
+        (policy["spec"]["podSelector"], rule["to"])
+        for policy in policies(render(FOLDERS["production"]))
+        for rule in policy["spec"].get("egress", [])
+        if 4318 in {each["port"] for each in rule["ports"]}
+    )
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert sent == ({"matchLabels": {"app.kubernetes.io/name": "headwater"}}, [monitoring])
+
+
+RAY_HEAD = {"ray.io/cluster": "headwater", "ray.io/node-type": "head"}
+RAY_WORKER = {"ray.io/cluster": "headwater", "ray.io/node-type": "worker"}
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_pods_of_the_ray_cluster_are_valid_and_have_the_image_of_the_steps(version: str) -> None:
+    manifests = render(FOLDERS["ray"])
+    cluster = one(manifests, "RayCluster", "headwater")
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    assert cluster["spec"].keys() == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+    pins = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert f"ray=={cluster['spec']['rayVersion']}" in pins
+    head, (workers,) = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
+    assert head.keys() == {"rayStartParams", "template"}
+    assert workers.keys() == {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+    for group, labels in ((head, RAY_HEAD), (workers, RAY_WORKER)):
+        template = group["template"]
+        assert template["metadata"]["labels"] == labels
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": template["spec"]}
+        kubernetes_validate.validate(pod, version, strict=True)
+        (container,) = template["spec"]["containers"]
+        assert container["image"] == containers(dict(pods(manifests))["Deployment headwater"])[-1]["image"]
+        written = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert written == {"/var/lib/headwater", "/tmp", "/dev/shm"}
+        (store,) = (int(word.partition("=")[2]) for word in container["args"] if word.startswith("--object-store"))
+        (shm,) = (volume["emptyDir"] for volume in template["spec"]["volumes"] if volume["name"] == "shm")
+        assert shm["medium"] == "Memory" and store < int(shm["sizeLimit"].removesuffix("Gi")) * 2**30
+        assert store < int(container["resources"]["limits"]["memory"].removesuffix("Gi")) * 2**30 / 2
+        # KubeRay's would need wget and a dashboard.
+        ports = {port["name"] for port in container["ports"]}
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[probe]["tcpSocket"]["port"] in ports
+
+
+def test_ray_knows_the_options_of_the_commands_and_its_ports_are_those_of_the_pods() -> None:
+    shown = subprocess.run(
+        [str(Path(sys.executable).parent / "ray"), "start", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for template in (pod for name, pod in pods(render(FOLDERS["ray"])) if name == "RayCluster headwater"):
+        (container,) = template["spec"]["containers"]
+        assert container["command"] == ["ray", "start"] and "--block" in container["args"]
+        options = dict(word.partition("=")[::2] for word in container["args"])
+        for option in options:
+            assert re.search(rf"{option}\b", shown), option
+        given = {int(value) for option, value in options.items() if option.endswith("port")}
+        assert {port["containerPort"] for port in container["ports"]} <= given
+    page = (CHECKOUT / "docs" / "ray.md").read_text(encoding="utf-8")
+    assert "ray://headwater-head-svc:10001" in page
+
+
+def test_a_ray_cluster_is_reached_by_steps_alone_and_reaches_storage_alone() -> None:
+    manifests = render(FOLDERS["ray"])
+    step = {"app.kubernetes.io/name": "dagster"}
+    named = [
+        {"app.kubernetes.io/name": name} for name in ("headwater", "dagster-user-deployments", "qdrant", "stranger")
+    ]
+    assert allowed(manifests, step, RAY_HEAD, 10001)
+    assert allowed(manifests, RAY_WORKER, RAY_HEAD, 6379)
+    assert allowed(manifests, RAY_HEAD, RAY_WORKER, 6380)
+    assert allowed(manifests, RAY_WORKER, RAY_WORKER, 40_000), "at ports that Ray chooses"
+    for port in (22, 80, 443, 6333, 6379, 6380, 8265, 10001, 10002, 40_000):
+        assert port == 10001 or not allowed(manifests, step, RAY_HEAD, port)
+        assert not allowed(manifests, step, RAY_WORKER, port)
+        for other in named:
+            for ray in (RAY_HEAD, RAY_WORKER):
+                assert not allowed(manifests, other, ray, port) and not allowed(manifests, ray, other, port)
+    assert reaches_outside(manifests, RAY_WORKER, 443) and not reaches_outside(manifests, RAY_WORKER, 5432)
 
 
 def test_every_pod_is_denied_by_default() -> None:
@@ -426,6 +549,24 @@ def test_the_jobs_that_fetch_models_may_ask_the_hub() -> None:
         (container,) = one(manifests, "Job", name)["spec"]["template"]["spec"]["containers"]
         assert container["args"][:2] == ["hf", "download"]
         assert {each["name"]: each.get("value") for each in container["env"]}["HF_HUB_OFFLINE"] == "0"
+
+
+@pytest.mark.parametrize("folder", ["embeddings", "upgrade"])
+def test_no_finished_job_stands_in_the_way_of_an_upgrade(folder: str) -> None:
+    page = (CHECKOUT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    (steps,) = re.findall(r"^## Upgrades\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    deleted = {
+        name.removeprefix("job/")
+        for command in re.findall(r"kubectl -n headwater delete job ([^\n`]*)", steps)
+        for name in command.split()
+        if not name.startswith("--")
+    }
+    jobs = [each for each in render(FOLDERS[folder]) if each["kind"] == "Job"]
+    assert len(jobs) >= 2
+    for job in jobs:
+        # Its template, with the image's tag in it, can't be changed: it goes by itself, or before the next is applied.
+        assert 3600 <= job["spec"]["ttlSecondsAfterFinished"] <= 7 * 86_400, job["metadata"]["name"]
+        assert job["metadata"]["name"] in deleted
 
 
 @pytest.mark.parametrize("name", ["headwater-backup", "headwater-snapshots"])

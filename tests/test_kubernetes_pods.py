@@ -26,7 +26,7 @@ from headwater.policies import CorpusPolicy, PodShape
 from headwater.pool import usable_cpus
 from resources.executor import VARIABLE, executor, failing_for_good
 from resources.pods import POD_TAG, SHAPES, pod_shape
-from tests.manifests import K8S, NEWEST, OLDEST, VALUES, Manifest, kustomize, mounted_corpora, render, values
+from tests.manifests import K8S, NEWEST, OLDEST, OVERLAYS, VALUES, Manifest, kustomize, mounted_corpora, render, values
 
 SOURCE = {"source": {"uri": "s3://bucket"}}
 
@@ -120,6 +120,30 @@ def step_job(tags: dict[str, str], overlay: str = "production") -> Manifest:
     return dict(ApiClient().sanitize_for_serialization(job))
 
 
+def run_pod(overlay: str) -> Manifest:
+    """Return the pod template of a run, which the launcher starts."""
+    run = dg.DagsterRun(job_name="reindex")
+    context = K8sContainerContext.create_for_run(run, launcher(overlay), include_run_tags=False).merge(
+        K8sContainerContext.create_from_config(code_location_context(overlay))
+    )
+    job = construct_dagster_k8s_job(
+        context.get_k8s_job_config("headwater:test", launcher(overlay)),
+        args=["dagster", "api", "execute_run"],
+        job_name="dagster-run-test",
+        component="run_worker",
+        user_defined_k8s_config=context.run_k8s_config,
+    )
+    template: Manifest = ApiClient().sanitize_for_serialization(job)["spec"]["template"]
+    return template
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_code_server_and_a_runs_pod_have_what_the_deployment_says(overlay: str) -> None:
+    (container,) = run_pod(overlay)["spec"]["containers"]
+    (deployment,) = values(*VALUES[overlay])["dagster-user-deployments"]["deployments"]
+    assert container["resources"] == deployment["resources"]
+
+
 def tags(asset: dg.AssetsDefinition) -> dict[str, str]:
     return {name: value for name, value in asset.op.tags.items() if isinstance(value, str)}
 
@@ -156,7 +180,8 @@ def test_embedding_alone_asks_for_a_gpu_and_parsing_for_the_most_memory() -> Non
     ]
     heaviest = max(limits, key=lambda name: PodShape(memory=limits[name]["memory"]).memory_bytes)
     assert heaviest == "parsed_documents"
-    assert {limits[name]["memory"] for name in limits.keys() - SHAPES.keys()} == {"2Gi"}
+    for name in limits.keys() - SHAPES.keys():
+        assert limits[name] == {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "4Gi"}
 
 
 @pytest.mark.skipif(kustomize() is None, reason="neither kubectl nor kustomize is here (make kustomize)")
@@ -220,8 +245,57 @@ def test_the_shape_of_a_pod_is_the_corpus_own(tmp_path: Path) -> None:
 def test_where_an_endpoint_embeds_the_pod_needs_no_gpu() -> None:
     remote = policy(embed={"url": "http://embeddings:8000/v1", "model": "bge-m3"})
     pod = step_job(tags(assets_of(remote)["embeddings"]))["spec"]["template"]["spec"]
-    assert "nvidia.com/gpu" not in pod["containers"][0]["resources"]["limits"]
+    limits = pod["containers"][0]["resources"]["limits"]
+    # Its rows and vectors are on its disk all the same.
+    assert limits == {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "40Gi"}
     assert "nodeSelector" not in pod
+
+
+ON_RAY = {"compute": {"engine": "ray", "address": "ray://headwater-head-svc:10001"}}
+
+
+def test_what_a_ray_cluster_computes_needs_a_light_pod() -> None:
+    light = {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "40Gi"}
+    found = {name: step_job(tags(asset)) for name, asset in assets_of(policy(**ON_RAY)).items()}
+    specs = {name: job["spec"]["template"]["spec"] for name, job in found.items()}
+    limits = {name: spec["containers"][0]["resources"]["limits"] for name, spec in specs.items()}
+    elsewhere = {"parsed_documents", "quality_documents", "anonymized_documents", "chunks", "embeddings"}
+    assert {name for name in SHAPES if limits[name] == light} == elsewhere
+    assert not [name for name, spec in specs.items() if "nodeSelector" in spec or "tolerations" in spec]
+    # Duplicates are clustered by the step itself.
+    assert limits["deduplicated_documents"] == {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "40Gi"}
+    # A model in the step's own process, and parsers of any size on the cluster.
+    compute = {**ON_RAY["compute"], "actors": 0}
+    own = policy(compute=compute, parse={"memory_mb": 65_536}, pods={"retries": 1})
+    assert pod_shape(own, "embeddings").gpus == 1
+    assert pod_shape(own, "parsed_documents").memory == "2Gi"
+
+
+def test_with_a_ray_cluster_no_step_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "k8s")
+    assert {asset.op.pool for asset in assets_of(policy(**ON_RAY)).values()} == {"corpus_depot"}
+
+
+SPOOLED_BYTES = 2_400
+"""Of one chunk, in the file in which a stage's new rows wait for their commit: chunks and embeddings alike."""
+
+
+@pytest.mark.parametrize("stated", [{}, {"embed": {"cpu": "4", "memory": "8Gi", "gpus": 0}, "text": {"cpu": "8"}}])
+def test_the_rows_of_a_first_index_of_a_million_documents_find_room(stated: dict[str, Any]) -> None:
+    chunks, dimensions = 8_900_000, 384  # docs/scale.md
+    shaped = policy(pods=stated)
+    for asset in SHAPES.keys() - {"index_candidate", "retrieval_evaluation"}:
+        rows = chunks * SPOOLED_BYTES
+        vectors = chunks * 4 * dimensions if asset == "embeddings" else 0  # their cache, in the same home
+        assert pod_shape(shaped, asset).scratch_bytes > rows + vectors, asset
+
+
+@pytest.mark.parametrize("overlay", ["production", "gpu"])
+def test_a_pods_volumes_hold_what_it_may_write(overlay: str) -> None:
+    largest = max(pod_shape(policy(), asset).scratch_bytes for asset in SHAPES)
+    volumes = {each["name"]: each for each in code_location_context(overlay)["k8s"]["volumes"]}
+    for name in ("home", "tmp"):
+        assert PodShape(scratch=volumes[name]["emptyDir"]["sizeLimit"]).scratch_bytes >= largest
 
 
 @pytest.mark.parametrize(

@@ -354,17 +354,116 @@ def names_in(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:headwater|process)_\w+", expression))
 
 
+KUBE_STATE = {
+    "kube_cronjob_created",
+    "kube_cronjob_status_last_successful_time",
+    "kube_deployment_status_replicas_available",
+    "kube_job_status_failed",
+    "kube_job_status_start_time",
+    "kube_statefulset_replicas",
+    "kube_statefulset_status_replicas_ready",
+}
+"""What kube-state-metrics 2 has of CronJobs, Deployments, Jobs and StatefulSets and the alerts ask for."""
+
+
 def test_alerts_ask_for_metrics_that_there_are(names: set[str]) -> None:
     groups = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules) >= 8
     for rule in rules:
-        assert names_in(rule["expr"]) and names_in(rule["expr"]) <= names, rule["alert"]
+        asked = names_in(rule["expr"]) | set(re.findall(r"\bkube_\w+", rule["expr"]))
+        assert asked and asked <= names | KUBE_STATE, rule["alert"]
         assert (
             rule["for"]
             and rule["labels"]["severity"]
             and rule["annotations"].keys() == {"summary", "description", "runbook"}
         )
+
+
+REQUESTS = 'headwater_request_seconds_count{route="%s",method="%s",status="%s",pod="%s"}'
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus")
+@pytest.mark.parametrize(
+    ("answered", "failed", "fires"),
+    [(4.0, 0.0, False), (0.0, 0.0, False), (4.0, 0.04, False), (4.0, 0.2, True)],
+    ids=["one pod isn't ready", "nobody has asked yet", "one in a hundred fails", "one in twenty fails"],
+)
+def test_requests_that_fail_are_counted_among_requests_and_probes_are_not(
+    tmp_path: Path, answered: float, failed: float, fires: bool
+) -> None:
+    series = [
+        (("/readyz", "GET", "503", "new"), 0.1),  # the probe, all the while
+        (("/v1/answer", "POST", "200", "old"), answered),
+        (("/v1/answer", "POST", "500", "old"), failed),
+    ]
+    alert = {
+        "exp_labels": {"severity": "page"},
+        "exp_annotations": {
+            **alert_named("HeadwaterErrors")["annotations"],
+            "description": "4.762% of requests end with a 5xx. The log has each under its request id.",
+        },
+    }
+    test = {
+        "interval": "15s",
+        "input_series": [{"series": REQUESTS % labels, "values": f"0+{rate * 15}x80"} for labels, rate in series],
+        "alert_rule_test": [
+            {"eval_time": "15m", "alertname": "HeadwaterErrors", "exp_alerts": [alert] if fires else []}
+        ],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "alerts.yaml")], "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+DAY = 24 * 3600
+CRONJOB = 'kube_cronjob_%s{namespace="headwater",cronjob="headwater-backup"}'
+RUN = 'kube_job_status_%s{namespace="headwater",job_name="dagster-run-%s"}'
+QDRANT = 'kube_statefulset_%s{namespace="headwater",statefulset="qdrant"}'
+DEPLOYMENT = 'kube_deployment_status_replicas_available{namespace="headwater",deployment="%s"}'
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus")
+@pytest.mark.parametrize(
+    ("name", "series", "fires"),
+    [
+        ("HeadwaterBackupStale", {CRONJOB % "created": 0, CRONJOB % "status_last_successful_time": DAY}, False),
+        ("HeadwaterBackupStale", {CRONJOB % "created": 0, CRONJOB % "status_last_successful_time": 3600}, True),
+        ("HeadwaterBackupStale", {CRONJOB % "created": 0}, True),
+        ("HeadwaterBackupStale", {CRONJOB % "created": DAY}, False),
+        ("HeadwaterSnapshotStale", {CRONJOB % "created": 0}, False),
+        ("HeadwaterRunFailed", {RUN % ("failed", "a"): 1, RUN % ("start_time", "a"): 2 * DAY - 3600}, True),
+        ("HeadwaterRunFailed", {RUN % ("failed", "a"): 1, RUN % ("start_time", "a"): DAY}, False),
+        ("HeadwaterRunFailed", {RUN % ("failed", "a"): 0, RUN % ("start_time", "a"): 2 * DAY - 3600}, False),
+        ("HeadwaterQdrantDown", {QDRANT % "status_replicas_ready": 2, QDRANT % "replicas": 3}, True),
+        ("HeadwaterQdrantDown", {QDRANT % "status_replicas_ready": 3, QDRANT % "replicas": 3}, False),
+        ("HeadwaterDagsterDown", {DEPLOYMENT % "dagster-daemon": 0}, True),
+        ("HeadwaterDagsterDown", {DEPLOYMENT % "dagster-dagster-user-deployments-headwater-code": 0}, True),
+        ("HeadwaterDagsterDown", {DEPLOYMENT % "dagster-daemon": 1, DEPLOYMENT % "dagster-webserver": 0}, False),
+    ],
+)
+def test_alerts_on_kubernetes_fire_when_they_should(
+    tmp_path: Path, name: str, series: dict[str, int], fires: bool
+) -> None:
+    # Two days on the clock.
+    condition = {"expr": f"count({alert_named(name)['expr']})", "eval_time": f"{2 * DAY}s"}
+    test = {
+        "interval": "5m",
+        "input_series": [{"series": each, "values": f"{value}x{2 * DAY // 300}"} for each, value in series.items()],
+        "promql_expr_test": [{**condition, "exp_samples": [{"labels": "{}", "value": 1}] if fires else []}],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def alert_named(name: str) -> dict[str, Any]:
+    groups = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    (found,) = (rule for group in groups for rule in group["rules"] if rule["alert"] == name)
+    rule: dict[str, Any] = found
+    return rule
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus")

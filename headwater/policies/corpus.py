@@ -64,6 +64,8 @@ class CorpusPolicy(Policy):
         # Where there are no pods, what they would be like is no reason to refuse a parser its memory.
         if "pods" not in self.model_fields_set and os.environ.get("HEADWATER_EXECUTOR") != "k8s":
             return self
+        if self.compute.engine == "ray":
+            return self  # parsers run on the cluster
         needed = self.parse.memory_mb * 2**20 + _BESIDE_A_PARSER
         if self.pods.parse.memory_bytes < needed:
             raise ValueError(

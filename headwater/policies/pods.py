@@ -13,6 +13,10 @@ _BYTES = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti)$"
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
+def _bytes(quantity: str) -> int:
+    return int(float(quantity[:-2]) * _UNITS[quantity[-2:]])
+
+
 class PodToleration(Policy):
     """A taint of nodes that a pod puts up with, as Kubernetes has it."""
 
@@ -29,7 +33,11 @@ class PodShape(Policy):
 
     cpu: str = Field(default="1", pattern=_CPU, description="Processors, such as 4, 0.5 or 500m.")
     memory: str = Field(default="2Gi", pattern=_BYTES, description="Memory, such as 512Mi or 8Gi.")
-    scratch: str = Field(default="4Gi", pattern=_BYTES, description="Local disk for temporary files, such as 10Gi.")
+    scratch: str = Field(
+        default="40Gi",
+        pattern=_BYTES,
+        description="Local disk, such as 10Gi: all new rows of a step wait there for their commit. A pod that needs more is evicted, and so is the next.",
+    )
     gpus: int = Field(default=0, ge=0, description="Whole GPUs.")
     gpu_resource: str = Field(
         default="nvidia.com/gpu",
@@ -42,15 +50,20 @@ class PodShape(Policy):
     @property
     def memory_bytes(self) -> int:
         """The memory in bytes."""
-        return int(float(self.memory[:-2]) * _UNITS[self.memory[-2:]])
+        return _bytes(self.memory)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The local disk in bytes."""
+        return _bytes(self.scratch)
 
 
 class PodsPolicy(Policy):
     """The pods of a reindex' steps, with HEADWATER_EXECUTOR=k8s; see docs/kubernetes.md. Results don't depend on it."""
 
-    light: PodShape = Field(default=PodShape(), description="Steps that list, compare, switch and report.")
+    light: PodShape = Field(default=PodShape(scratch="4Gi"), description="Steps that list, compare, switch and report.")
     parse: PodShape = Field(
-        default=PodShape(cpu="4", memory="12Gi", scratch="20Gi"),
+        default=PodShape(cpu="4", memory="12Gi"),
         description="parsed_documents: one parser per processor, each of up to parse.memory_mb.",
     )
     text: PodShape = Field(
@@ -65,10 +78,10 @@ class PodsPolicy(Policy):
             node_selector={"nvidia.com/gpu.present": "true"},
             tolerations=[PodToleration(key="nvidia.com/gpu")],
         ),
-        description="embeddings: one GPU on a node that has one. Without GPUs: gpus 0, node_selector {}. With embed.url, where another machine computes, it is as light is.",
+        description="embeddings: one GPU on a node that has one. Without GPUs: gpus 0, node_selector {}. With embed.url, where another machine computes, it is as light is, but for its disk.",
     )
     search: PodShape = Field(
-        default=PodShape(cpu="2", memory="4Gi", scratch="20Gi"),
+        default=PodShape(cpu="2", memory="4Gi"),
         description="index_candidate and retrieval_evaluation.",
     )
     retries: int = Field(
