@@ -147,13 +147,14 @@ def main() -> None:
         _print("local, 1 worker process", base, base, "")
         wrong = False
         for nodes, kill in [(nodes, False) for nodes in options.nodes] + [(max(options.nodes), True)] * options.kill:
+            root = place / f"ray{nodes}{'-killed' if kill else ''}"  # an open cache of vectors outlives its folder
             with cluster_of(nodes, kill=kill) as (compute, watch):
-                found = run(place / f"ray{nodes}", place / "documents", compute, watch)
+                found = run(root, place / "documents", compute, watch)
             differ = differences(found.rows, base.rows)
             wrong = wrong or bool(differ)
             note = "DIFFERENT: " + ", ".join(differ) if differ else "same rows and fingerprints"
             _print(f"ray, {nodes} node(s) of 1 CPU{', one killed' if kill else ''}", found, base, note)
-            shutil.rmtree(place / f"ray{nodes}")
+            shutil.rmtree(root)
     sys.exit(1 if wrong else 0)
 
 
