@@ -73,6 +73,11 @@ class Request:
         """The mark around passages in the prompt: nobody can know it before, and the answer's id gives it again."""
         return digest("boundary", self.id)[:16]
 
+    @property
+    def rewrite_boundary(self) -> str:
+        """The mark around the turns where a model rewrites the question: what it writes must not know the other."""
+        return digest("rewrite boundary", self.id)[:16]
+
 
 def answer_events(corpus: Corpus, request: Request) -> Generator[AnswerEvent, None, None]:
     """Yield what happens while ``request`` is answered: one Started, sentences as each is verified, one Finished.
@@ -236,7 +241,12 @@ class _Answering:
             if client is not None and client.policy.rewrite:
                 prompt = self._corpus.prompts.choose("rewrite", key=request.conversation or request.id)
                 self._searched = rewrite(
-                    request.question, request.history, prompt=prompt, client=client, encoder=encoder
+                    request.question,
+                    request.history,
+                    prompt=prompt,
+                    client=client,
+                    encoder=encoder,
+                    boundary=request.rewrite_boundary,
                 )
                 self._usage = _together(None, self._searched.usage, client)
             else:
