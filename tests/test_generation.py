@@ -631,6 +631,35 @@ def test_a_rewriting_model_that_repeats_the_mark_is_not_believed(server: Scripte
     assert request.rewrite_boundary in server.requests[0]["messages"][0]["content"]
 
 
+def test_an_answer_in_a_conversation_is_remembered_with_the_prompt_that_rewrote_its_question(
+    server: ScriptedServer, ask: Ask
+) -> None:
+    corpus = ask()
+    corpus.answer_cache.clear()
+    follow_up, alone = "And in the first half year?", "How long is the notice period in the first half year?"
+    number = cite(server, corpus, question=alone)
+
+    def answered() -> tuple[Answer, object]:
+        server.say(Reply(alone), Reply(sentences((HALF, [number]))))
+        answer = corpus.answer(follow_up, history=EARLIER)
+        record = corpus.ledger.answer(answer.id)
+        assert record is not None and (answer.searched, record.searched) == (alone, alone)
+        return answer, record.parameters.get("rewrite_prompt")
+
+    first, again = answered(), answered()
+    assert [(answer.cached, prompt) for answer, prompt in (first, again)] == [
+        (False, "rewrite@1"),
+        (True, "rewrite@1"),
+    ]
+    other = corpus.prompts.add("rewrite", "Turns:\n{{history}}\nMake this stand alone:\n{{question}}", source="test")
+    corpus.prompts.label("rewrite", other.version, "live", "a shorter one")
+    try:
+        moved = answered()
+        assert not moved[0].cached and moved[1] == f"rewrite@{other.version}"
+    finally:
+        corpus.prompts.rollback("rewrite")
+
+
 # --- without a model --------------------------------------------------------------------------------------------------
 
 
