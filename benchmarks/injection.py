@@ -19,6 +19,8 @@ with the scanner switched off.
 
 ``obedient`` is the worst model there is: when its prompt shows the instruction, it writes it down word for word and cites
 the right source, so that the verifier finds every word there. What reaches the reader is what prompt and checks let by.
+The same is told of a conversation: the planted text is the answer before, the documents are clean, and the model writes
+the instruction behind the follow-up question that it should make stand alone, and then as the answer to it.
 """
 
 from __future__ import annotations
@@ -33,16 +35,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from headwater.answering import answer_extractive
-from headwater.embedding import Embedder
+from headwater.embedding import Bm25Encoder, Embedder
 from headwater.injection import scan
-from headwater.injection.scan import FLAGGED
+from headwater.injection.scan import FLAGGED, Finding
 from headwater.policies import AnswerPolicy, LlmPolicy
-from headwater.types import Passage
+from headwater.types import Passage, Turn
 from training.injection.data import Document, Planted, attacks, contexts, folder, parsed, planted
 
 PER_ATTACK = 3
@@ -89,6 +92,9 @@ def scanner_off(off: bool) -> Iterator[None]:
     with ExitStack() as patches:
         for module in modules if off else ():
             patches.enter_context(patch.object(module, "instruction_spans", lambda text: []))
+        if off:
+            found = "headwater.answering.generation.conversation.scan"
+            patches.enter_context(patch(found, lambda text: Finding(0.0, "none")))
         yield
 
 
@@ -175,6 +181,65 @@ def measure_obedient(data: Path) -> None:
             reached.append(shown[-1] and sentence is not None)
         state = "scanner off" if off else "scanner on "
         print(f"{state}, instruction in the prompt: {share(shown)}, copied into the answer: {share(reached)}")
+    asked = questions(data)
+    for off in (True, False):
+        found = [in_conversation(text, asked[text.host.name], verifier, off=off) for text in texts]
+        counted = (share([one[step] for one in found]) for step in range(4))
+        steps = ("in the rewrite prompt", "taken as the question", "in the answer's prompt", "copied into the answer")
+        state = "scanner off" if off else "scanner on "
+        print(
+            f"{state}, conversation: {', '.join(f'{step}: {count}' for step, count in zip(steps, counted, strict=True))}"
+        )
+
+
+class Pieces(list[str]):
+    """What a model writes, and that nobody counted it."""
+
+    ending = None
+
+    def close(self) -> None:
+        """Do nothing: no connection is held."""
+
+
+class Repeating:
+    """A client of a model that writes the same, whatever it is asked."""
+
+    policy = LlmPolicy(url="http://localhost:8000/v1", model="obedient")
+
+    def __init__(self, said: str) -> None:
+        self.said, self.asked = said, ""
+
+    def stream(self, messages: Sequence[Any], **_: object) -> Any:
+        """Return what it always writes."""
+        self.asked = messages[-1]["content"]
+        return Pieces([self.said])
+
+
+def in_conversation(text: Planted, question: str, verifier: Any, *, off: bool) -> tuple[bool, bool, bool, bool]:
+    """Say how far an instruction gets that stands in the answer before: see what ``measure_obedient`` prints."""
+    from headwater.answering.contract import Draft
+    from headwater.answering.flow import check_draft
+    from headwater.answering.generation.conversation import bounded, rewrite
+    from headwater.answering.generation.writer import Writer
+    from headwater.prompts import Prompt
+    from headwater.prompts.files import read_prompt_files
+
+    prompts = {name: Prompt(name, 1, file.text, "live") for name, file in read_prompt_files().items()}
+    said, follow_up = text.text[text.start : text.end], "And what about the rest of it?"
+    clean = " ".join((text.host.text, question, follow_up, *(prompt.text for prompt in prompts.values())))
+    client: Any = Repeating(f"{follow_up} {said}")
+    passages = passages_of(text.host.text, ())
+    with scanner_off(off):
+        history = bounded([Turn(question, text.text)])
+        alone = rewrite(follow_up, history, prompt=prompts["rewrite"], client=client, encoder=Bm25Encoder())
+        shown = repeats(client.asked, text, clean)
+        taken = shown and alone.prompt is not None
+        writer = Writer(
+            follow_up, passages, searched=alone.text if taken else follow_up, prompt=prompts["answer"], client=client
+        )
+        told = repeats(writer.messages(passages)[-1]["content"], text, clean)
+        sentence, _ = check_draft(Draft(said, (0,)), passages, writer.system_prompt, verifier)
+    return shown, taken, told, told and sentence is not None
 
 
 def generated(

@@ -80,12 +80,23 @@ def answer(shelf: Shelf, who: Asker, asked: Asked, request: HTTPConnection | Non
 def answer_events(
     shelf: Shelf, who: Asker, asked: Asked, request: HTTPConnection | None
 ) -> Callable[[], Iterator[AnswerEvent]]:
-    """Return the function that starts the answer's events; what is wrong with the request is raised here already."""
+    """Return the function that starts the answer's events.
+
+    What is wrong with the request is raised here already, or by that function, before a model is waited for.
+    """
     name, principal = who.corpus(asked.corpus), who.principal(asked.groups)
 
-    def events() -> Iterator[AnswerEvent]:
-        corpus: Corpus = shelf.get(name)
+    def start() -> Iterator[AnswerEvent]:
+        corpus = shelf.get(name)
 
+        def opened(release: int) -> None:
+            with corpus.searcher(release):
+                pass
+
+        on_release(corpus, asked.release, opened)
+        return events(corpus)
+
+    def events(corpus: Corpus) -> Iterator[AnswerEvent]:
         def begin(release: int) -> tuple[AnswerEvent, Iterator[AnswerEvent]]:
             following = corpus.answer_events(
                 asked.question,
@@ -125,7 +136,7 @@ def answer_events(
                     who.charge(_about(asked, started, told))
                 note_unfinished(request, asked.corpus)
 
-    return events
+    return start
 
 
 def _about(asked: Asked, started: Started, told: Sequence[str]) -> Usage:

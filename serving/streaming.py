@@ -26,6 +26,9 @@ HEARTBEAT_SECONDS = 15.0
 
 EVENT_STREAM = "text/event-stream"
 
+GRACE_SECONDS = 0.5
+"""How long a first event is awaited before the stream begins: what fails by then is answered with a status of its own."""
+
 AHEAD = 64
 """Events that a thread may be ahead of its client."""
 
@@ -61,6 +64,10 @@ class _Failed:
         self.error = error
 
 
+class _Ready:
+    """The events could be started: nothing was wrong with what was asked."""
+
+
 class _End:
     pass
 
@@ -68,16 +75,25 @@ class _End:
 class Followed(Generic[T]):
     """The events of ``start()``, which is called and iterated in a thread of its own, in a place of caller ``who``.
 
+    ``start`` checks what was asked and raises what is wrong with it; the first event may take as long as a model does.
     Has to be made in a running event loop, and stopped. Raises TooManyAnswers.
     """
 
-    def __init__(self, who: str, start: Callable[[], Iterator[T]], *, heartbeat: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        who: str,
+        start: Callable[[], Iterator[T]],
+        *,
+        heartbeat: float = HEARTBEAT_SECONDS,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
         PLACES.take(who)
         self._who = who
         self._start = start
         self._heartbeat = heartbeat
+        self._grace = grace
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[T | _Failed | _End] = asyncio.Queue()
+        self._queue: asyncio.Queue[T | _Ready | _Failed | _End] = asyncio.Queue()
         self._stopped = threading.Event()
         self._room = threading.Semaphore(AHEAD)
         context = contextvars.copy_context()  # which holds the span that what is done belongs to
@@ -87,21 +103,32 @@ class Followed(Generic[T]):
         """Have the thread end at its next event. What it still makes is not told."""
         self._stopped.set()
 
-    async def first(self) -> T:
-        """Return the first event; raises what was raised instead of it, RuntimeError when there is none."""
+    async def first(self) -> T | None:
+        """Return the first event; None where it takes longer than the grace once what was asked is known to be right.
+
+        Raises what was raised instead of it, RuntimeError when there is none.
+        """
         try:
             item = await self._queue.get()
+            if isinstance(item, _Ready):
+                item = await asyncio.wait_for(self._queue.get(), self._grace)
+        except TimeoutError:
+            return None
         except asyncio.CancelledError:
             self.stop()
             raise
         if isinstance(item, _Failed):
             raise item.error
-        if isinstance(item, _End):
+        if isinstance(item, (_Ready, _End)):
             raise RuntimeError("there was no event")
         return item
 
-    async def rest(self) -> AsyncIterator[T | None]:
-        """Give the events that follow; None where there was none for the time of a heartbeat."""
+    async def events(self, first: T | None) -> AsyncIterator[T | None]:
+        """Give ``first``, as it was returned, and what follows; None where there was nothing for a heartbeat's time.
+
+        None comes at once where there is no first event yet, so that headers and a sign of life are sent.
+        """
+        yield first
         while True:
             try:
                 item = await asyncio.wait_for(self._queue.get(), self._heartbeat)
@@ -110,7 +137,7 @@ class Followed(Generic[T]):
                 continue
             if isinstance(item, _Failed):
                 raise item.error
-            if isinstance(item, _End):
+            if isinstance(item, (_Ready, _End)):
                 return
             self._room.release()
             yield item
@@ -119,6 +146,7 @@ class Followed(Generic[T]):
     def _run(self) -> None:
         try:
             events = self._start()
+            self._tell(_Ready())
             try:
                 for event in events:
                     while not self._room.acquire(timeout=0.1) and not self._stopped.is_set():
@@ -136,7 +164,7 @@ class Followed(Generic[T]):
             PLACES.leave(self._who)
             self._tell(_End())
 
-    def _tell(self, item: T | _Failed | _End) -> None:
+    def _tell(self, item: T | _Ready | _Failed | _End) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the service has gone
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from headwater.answering.events import AnswerEvent, Finished, Restarted, SentenceDropped, SentenceReady, Started
@@ -61,6 +62,10 @@ class Scripted:
 
     def check_passed(self, release: int) -> None:
         pass
+
+    @contextmanager
+    def searcher(self, release: int) -> Iterator[None]:
+        yield
 
     @property
     def ledger(self) -> Scripted:

@@ -283,6 +283,7 @@ CHANGES: dict[str, Any] = {
     "question": "Who lends the Boat?",
     "prompt": "answer@3",
     "model": "other",
+    "rewrite": "rewrite@2",
     "parameters": {"a": 1, "b": [1, {"c": 0}]},
     "filters": {"language": ["de", "en"]},
     "history": (),
@@ -313,9 +314,9 @@ def test_order_of_names_and_white_space_do_not_matter() -> None:
 
 def test_an_answer_given_again_is_one_of_its_own() -> None:
     held = cache()
-    held.put(key(), replace(ANSWER, searched=ANSWER.question), [PASSAGE])
+    held.put(key(), replace(ANSWER, searched=ANSWER.question), [PASSAGE], rewrite="rewrite@3")
     found = held.get(key(question="Who lends the  boat?"), conversation="c-9", turn=4)
-    assert found is not None and found.passages == (PASSAGE,)
+    assert found is not None and (found.passages, found.rewrite) == ((PASSAGE,), "rewrite@3")
     again = found.answer
     assert again.id != ANSWER.id and again.cached and again.sentences == ANSWER.sentences
     assert (again.usage, dict(again.timings), again.conversation, again.turn) == (None, {}, "c-9", 4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.injection import clean_question, fence, neutralise, unsafe_output, without_instructions
+from headwater.injection.links import links
 from headwater.types import Passage
 
 
@@ -104,6 +106,19 @@ def test_what_the_sources_hold_may_be_said(text: str) -> None:
         ("link", "Write to office@harbours.com."),
         ("link", "Write to thief@harbour.example."),
         ("link", "[pay](javascript:alert(1))"),
+        ("link", "See www.пример.рф/x."),
+        ("link", "See пример.рф for more."),
+        ("link", "See xn--e1afmkfd.xn--p1ai/x."),
+        ("link", "See उदाहरण.भारत/x."),
+        ("link", "See evil。com."),
+        ("link", "See evil｡com/x."),
+        ("link", "See ｅｖｉｌ．ｃｏｍ／x."),
+        ("link", "See ｈｔｔｐ://ｅｖｉｌ．ｃｏｍ."),
+        ("link", "Open \\\\evil\\share."),
+        ("link", "See 10.0.0.1/leak."),
+        ("link", "See 10.0.0.1:8080."),
+        ("link", "See http://[2001:db8::1]/leak."),
+        ("link", f"Write to {'x' * 80}@evil.com."),
         ("markup", '<a href="https://harbour.example">fees</a>'),
         ("markup", "<script>fees</script>"),
         ("markup", "<i>Fees</i> are due."),
@@ -119,6 +134,59 @@ def test_what_the_sources_hold_may_be_said(text: str) -> None:
 )
 def test_what_they_do_not_hold_is_refused(reason: str, text: str) -> None:
     assert unsafe_output(text, [SOURCE], PROMPT) == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use one, e.g. this/that, i.e. and/or, a.m./p.m.",
+        "Since version 1.2.3 (before: 1.2.2/1.2.1), 2.0.0.1 and 3.x.",
+        "It takes 3/4 of 10.5 or 10．5 m, ½ or ¼ of 300.5/month, at 10:30/11:30.",
+        "From 1.10.2024/2.10.2024, 2024.05.01 or 01/05/2024 on, see Fig.2 and sec. 2.1.",
+        "It is in report.pdf, config.yaml and main.cpp, under C:\\Users\\x.",
+        "z.B. u.a. und usw., m.E., т.е. так. Конец.Новое начало.",
+        "これはテストです。次の文です。他来了。中国，很大。1.公司 2.世界",
+        "The end.It begins…and ends…so № 5 and m².The rest, \\\\alpha.",
+        "From 10.0.0.1 on.",
+    ],
+)
+def test_prose_numbers_dates_and_files_are_no_links(text: str) -> None:
+    assert list(links(text)) == []
+
+
+def test_a_link_is_known_in_whichever_form_the_source_writes_it() -> None:
+    source = passage("See www.пример.рф/x, \\\\files\\plans and 10.0.0.1/fees, or harbour。example.")
+    for text in ("пример.рф/x", "http://ПРИМЕР.рф/x", "\\\\FILES\\plans", "10.0.0.1/fees", "ｈarbour.example"):
+        assert unsafe_output(f"See {text}.", [source]) is None
+    for text in ("www.пример.рф/x?secret", "\\\\files\\plans\\secret", "10.0.0.1/secret"):
+        assert unsafe_output(f"See {text}.", [source]) == "link"
+
+
+HOSTILE = [
+    "a+",
+    "a.",
+    "a-",
+    "www.",
+    "\\\\a",
+    "1.2.3.",
+    "https://(",
+    "a@",
+    "x.x@",
+    "и\u0306",
+    "и.",
+    "1.1.1.1:",
+    "a。",
+    "का",
+]
+
+
+@pytest.mark.parametrize("piece", [*HOSTILE, "a\u0315\u0300", "1.1.1.1/(", "a.bc/(", "http://[", "mailto:"])
+def test_looking_for_links_takes_linear_time(piece: str) -> None:
+    text = piece * (400_000 // len(piece))
+    began = time.process_time()
+    for _ in links(text):
+        pass
+    assert time.process_time() - began < 10  # a power of the length would be hours
 
 
 def test_words_of_the_prompt_that_a_source_holds_may_be_said() -> None:

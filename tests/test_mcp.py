@@ -86,6 +86,22 @@ def url(live_corpus: Corpus) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ('{"jsonrpc": "2.0", "method": ["herons"], "id": {"herons": 1}}', "Validation error: "),
+        ('{"herons": "herons"}', "Validation error: "),
+        ('["herons"]', "Validation error: "),
+        ('{"herons', "Parse error: "),
+    ],
+)
+def test_what_is_no_message_is_refused_without_repeating_it(url: str, body: str, what: str) -> None:
+    headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+    refused = httpx.post(f"{url}/mcp", content=body, headers=headers)
+    assert refused.status_code == 400 and refused.json()["error"]["message"].startswith(what)
+    assert "herons" not in refused.text and "input_value" not in refused.text
+
+
 def test_every_tool_is_described_with_its_schemas_and_reads_only(live_corpus: Corpus) -> None:
     async def tools(client: Client) -> Any:
         return (await client.list_tools()).tools

@@ -138,8 +138,10 @@ def test_a_rewritten_question_is_held_to_its_case(server: ScriptedServer, embedd
     assert on_model(case, server, Reply("When does the canteen open on Sundays?"), embedder).passed
     asked = server.requests[0]["messages"][0]["content"]
     assert "Question: When does the canteen open?" in asked and "And on Sundays?" in asked
-    wrong = on_model(case, server, Reply("Does the canteen open at eleven?"), embedder)
-    assert wrong.failures == ("does not say 'sundays'", "says 'eleven'")
+    wrong = on_model(case, server, Reply("Is the kitchen shut at eleven on Sundays?"), embedder)
+    assert wrong.failures == ("does not say 'canteen'", "says 'eleven'")
+    other = on_model(case, server, Reply("Does the canteen open at eleven?"), embedder)
+    assert other.failures == ("the model failed: what it wrote was no rewritten question",)
     unchanged = run_case(rewrite_case(unchanged=True), "rule", prompt("rewrite"), encoder=embedder)
     assert unchanged.failures == ("changed the question",)
 

@@ -33,6 +33,7 @@ from serving.places import PLACES, Places, TooManyAnswers
 from serving.routes.answers import of_documents
 from serving.shelf import Shelf
 from tests.live_corpus import NOTICE, live_corpus
+from tests.llm_server import MODEL, Reply, sentences, serving
 from tests.scripted_corpus import STARTED, WORDS, Scripted, answer, cited, restarted_answer
 from tests.served import served
 
@@ -153,6 +154,153 @@ def test_a_quiet_stream_is_kept_open_by_comments(monkeypatch: pytest.MonkeyPatch
             if seen.count(b": still here\n\n") >= 2:
                 go_on.set()
     assert [name for name, _ in events_of(seen.decode())] == ["start", "done"]
+
+
+class Slow:
+    """Events that begin when the test says so, as those of a question that a model takes its time to understand."""
+
+    def __init__(self, *events: AnswerEvent | Exception) -> None:
+        self._events = events
+        self.begin = threading.Event()
+
+    def __call__(self) -> Iterator[AnswerEvent]:
+        assert self.begin.wait(PATIENCE)
+        for event in self._events:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+
+CHAT = {"model": "works", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+STREAMS = pytest.mark.parametrize(("path", "asking"), [("/v1/answer/stream", ASK), ("/v1/chat/completions", CHAT)])
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming.Followed, "__init__", _quick(streaming.Followed.__init__))
+
+
+@STREAMS
+@pytest.mark.usefixtures("impatient")
+def test_a_stream_shows_signs_of_life_before_its_first_event(path: str, asking: dict[str, Any]) -> None:
+    slow = Slow(STARTED, SentenceReady(cited()), Finished(answer(cited())))
+    with (
+        served({"works": Scripted(slow)}) as url,
+        httpx.stream("POST", f"{url}{path}", json=asking, timeout=PATIENCE) as response,
+    ):
+        assert response.status_code == 200 and response.headers["content-type"].startswith("text/event-stream")
+        seen = b""
+        for chunk in response.iter_bytes():
+            seen += chunk
+            if not slow.begin.is_set() and seen.count(b": still here\n\n") >= 2:
+                assert b"data:" not in seen
+                slow.begin.set()
+    told = seen.decode().replace(": still here\n\n", "")
+    if path.endswith("stream"):
+        assert [name for name, _ in events_of(told)] == ["start", "sentence", "done"]
+    else:
+        first, *_, last = told.strip().split("\n\n")
+        piece = json.loads(first.removeprefix("data: "))
+        assert (piece["id"], piece["choices"][0]["delta"]["role"]) == ("chatcmpl-a1", "assistant")
+        assert last == "data: [DONE]" and "/v1/documents/d?corpus=works&release=1" in told
+
+
+@STREAMS
+@pytest.mark.usefixtures("impatient")
+def test_what_fails_after_the_stream_began_is_an_event_though_nothing_was_told(
+    path: str, asking: dict[str, Any]
+) -> None:
+    slow = Slow(NotFoundError("gone"))
+    with (
+        served({"works": Scripted(slow)}) as url,
+        httpx.stream("POST", f"{url}{path}", json=asking, timeout=PATIENCE) as response,
+    ):
+        slow.begin.set()
+        told = response.read().decode().replace(": still here\n\n", "")
+    assert response.status_code == 200
+    if path.endswith("stream"):
+        ((name, problem),) = events_of(told)
+        assert name == "error" and Problem.model_validate(problem).status == 404
+    else:
+        assert json.loads(told.strip().removeprefix("data: "))["error"]["type"] == "not_found_error"
+
+
+@STREAMS
+@pytest.mark.parametrize("error", [NotFoundError("gone"), ReleaseError("broken")])
+def test_what_fails_at_once_has_a_status_of_its_own(path: str, asking: dict[str, Any], error: Exception) -> None:
+    slow = Slow(error)
+    slow.begin.set()
+    with client_of(Scripted(slow)) as client:
+        assert client.post(path, json=asking).status_code == (404 if isinstance(error, NotFoundError) else 503)
+
+
+@STREAMS
+@pytest.mark.usefixtures("impatient")
+def test_what_is_wrong_with_a_request_has_a_status_however_long_it_takes_to_find_out(
+    path: str, asking: dict[str, Any]
+) -> None:
+    class Opening(Scripted):
+        @contextmanager
+        def searcher(self, release: int) -> Iterator[None]:
+            threading.Event().wait(0.3)  # many times the grace
+            raise NotFoundError("no such release")
+            yield
+
+    corpus = Opening(restarted_answer)
+    with client_of(corpus) as client:
+        assert client.post(path, json=asking).status_code == 404
+    assert not corpus.asked
+
+
+@STREAMS
+@pytest.mark.usefixtures("impatient")
+def test_a_client_that_leaves_before_the_first_event_ends_the_work(path: str, asking: dict[str, Any]) -> None:
+    stopped = threading.Event()
+
+    class Noticed(streaming.Followed[Any]):
+        def stop(self) -> None:
+            super().stop()
+            stopped.set()
+
+    slow = Slow(STARTED, SentenceReady(cited()), Finished(answer(cited())))
+    corpus = Scripted(slow)
+    with pytest.MonkeyPatch.context() as patch, served({"works": corpus}) as url:
+        for module in ("serving.routes.answers", "serving.chat.routes"):
+            patch.setattr(f"{module}.Followed", Noticed)
+        with httpx.stream("POST", f"{url}{path}", json=asking, timeout=PATIENCE) as response:
+            chunks = response.iter_bytes()  # kept: once it is collected, the connection is closed
+            assert next(chunks).startswith(b": still here") and not stopped.is_set()
+        assert stopped.wait(PATIENCE) and not slow.begin.is_set()
+        slow.begin.set()
+        assert corpus.closed.wait(PATIENCE)
+
+
+def test_a_follow_up_that_a_model_takes_long_to_understand_keeps_its_stream_open(
+    live_corpus: Corpus,
+) -> None:
+    before = live_corpus.policy
+    with serving() as model, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming.Followed, "__init__", _quick(streaming.Followed.__init__))
+        llm = {"url": model.url, "model": MODEL, "attempts": 1, "breaker_failures": 777}
+        changed = before.answer.model_validate({**before.answer.model_dump(), "llm": llm})
+        live_corpus.policy = before.model_copy(update={"answer": changed})
+        try:
+            slow = Reply("How long is the notice period in the first half year?", wait=1.0)
+            model.say(slow, Reply(sentences(refused=True)))
+            said = [{"question": QUESTION, "answer": NOTICE}]
+            follow_up = ASK | {"question": "And in the first half year?", "history": said}
+            with client_of(live_corpus) as client:
+                body = client.post("/v1/answer/stream", json=follow_up).text
+                wrong = client.post("/v1/answer/stream", json=follow_up | {"release": 999})
+        finally:
+            live_corpus.policy = before
+    assert body.startswith(": still here") and body.index(": still here") < body.index("event: start")
+    assert events_of(body)[0][1]["searched"] == "How long is the notice period in the first half year?"
+    check_problem(wrong, 404)
+
+
+def _quick(init: Any) -> Any:
+    return lambda self, who, start: init(self, who, start, heartbeat=0.05, grace=0.05)
 
 
 def test_a_client_that_leaves_ends_the_work() -> None:

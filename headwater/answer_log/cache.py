@@ -32,10 +32,14 @@ class AnswerKey:
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """An answer and the passages that were read for it, best first."""
+    """An answer and the passages that were read for it, best first.
+
+    ``rewrite`` is the prompt that made its question stand alone; None where none did.
+    """
 
     answer: Answer
     passages: tuple[Passage, ...]
+    rewrite: str | None = None
 
 
 def key_of(
@@ -47,6 +51,7 @@ def key_of(
     *,
     prompt: str | None,
     model: str | None,
+    rewrite: str | None = None,
     parameters: Mapping[str, Any],
     filters: Mapping[str, Any] | str | None = None,
     history: Sequence[Turn] = (),
@@ -54,7 +59,8 @@ def key_of(
     """Return the key of an answer from ``release`` for a reader with the groups ``readers`` (everyone's included).
 
     ``pointer`` is the corpus' at the time of asking, so that an answer never outlives a release, a rollback or a change
-    in place. ``parameters`` are JSON values of all policies that decide the answer. Questions that differ in white
+    in place. ``prompt`` and ``rewrite`` are the prompts that the answer is written with, and its question made to stand
+    alone. ``parameters`` are JSON values of all policies that decide the answer. Questions that differ in white
     space alone are the same; anything else may change their meaning.
     """
     return AnswerKey(
@@ -63,7 +69,7 @@ def key_of(
         asked=digest(
             corpus,
             release,
-            *(digest(*sorted(readers)), " ".join(question.split()), prompt, model),
+            *(digest(*sorted(readers)), " ".join(question.split()), prompt, model, rewrite),
             *(_json(parameters), _json(filters)),
             *(digest(turn.question, turn.answer) for turn in history),
         ),
@@ -124,13 +130,13 @@ class AnswerCache:
             conversation=conversation,
             turn=turn,
         )
-        return CachedAnswer(again, found.passages)
+        return CachedAnswer(again, found.passages, found.rewrite)
 
-    def put(self, key: AnswerKey, answer: Answer, passages: Sequence[Passage]) -> None:
+    def put(self, key: AnswerKey, answer: Answer, passages: Sequence[Passage], *, rewrite: str | None = None) -> None:
         """Keep an answer. One that is a stopgap (``fallback``) or larger than the whole cache is not kept."""
         if answer.fallback is not None:
             return
-        held = pickle.dumps(CachedAnswer(answer, tuple(passages)), protocol=pickle.HIGHEST_PROTOCOL)
+        held = pickle.dumps(CachedAnswer(answer, tuple(passages), rewrite), protocol=pickle.HIGHEST_PROTOCOL)
         with self._lock:
             if key.pointer == self._pointer and len(held) <= self._answers.maxsize:
                 self._answers[key.asked] = held

@@ -73,6 +73,11 @@ class Request:
         """The mark around passages in the prompt: nobody can know it before, and the answer's id gives it again."""
         return digest("boundary", self.id)[:16]
 
+    @property
+    def rewrite_boundary(self) -> str:
+        """The mark around the turns where a model rewrites the question: what it writes must not know the other."""
+        return digest("rewrite boundary", self.id)[:16]
+
 
 def answer_events(corpus: Corpus, request: Request) -> Generator[AnswerEvent, None, None]:
     """Yield what happens while ``request`` is answered: one Started, sentences as each is verified, one Finished.
@@ -106,22 +111,19 @@ class _Answering:
         self._request = request
         with self._corpus.searcher(request.release) as searcher:
             self._release = searcher.release
-        prompt = (
-            self._corpus.prompts.choose(self._client.policy.prompt, key=request.conversation or request.id)
-            if self._client
-            else None
-        )
-        key = self._key(prompt)
+        prompt, rewriting = self._prompts()
+        key = self._key(prompt, rewriting)
         cached = None
         if key is not None:
             cached = self._corpus.answer_cache.get(key, conversation=request.conversation, turn=len(request.history))
         if cached is not None:
             self._passages = cached.passages
+            self._searched = Standalone(cached.answer.searched, cached.rewrite)
             yield self._started(cached.answer)
             yield from self._told(cached.answer)
             yield self._finished(cached.answer)
             return
-        self._stand_alone()
+        self._stand_alone(rewriting)
         if self._client is not None and prompt is not None:
             answer = yield from self._generated(self._client, prompt)
         else:
@@ -130,7 +132,7 @@ class _Answering:
             yield from self._told(answer)
         finished = self._finished(answer)
         if key is not None:
-            self._corpus.answer_cache.put(key, finished.answer, self._passages)
+            self._corpus.answer_cache.put(key, finished.answer, self._passages, rewrite=self._searched.prompt)
         yield finished
 
     # --- a model writes ---------------------------------------------------------------------------------------
@@ -226,17 +228,30 @@ class _Answering:
 
     # --- what both share --------------------------------------------------------------------------------------
 
-    def _stand_alone(self) -> None:
+    def _prompts(self) -> tuple[Prompt | None, Prompt | None]:
+        """Choose what the answer is written with, and what its question is made to stand alone with."""
+        request, client = self._request, self._client
+        if client is None:
+            return None, None
+        prompts, key = self._corpus.prompts, request.conversation or request.id
+        rewrites = client.policy.rewrite and request.history
+        return prompts.choose(client.policy.prompt, key=key), prompts.choose("rewrite", key=key) if rewrites else None
+
+    def _stand_alone(self, prompt: Prompt | None) -> None:
         """Find out what to search for: in a conversation, the question as it is understood there."""
         request, client = self._request, self._client
         if not request.history:
             return
         encoder = self._corpus.sparse_encoder_of(self._release)
         with self._timing("rewrite"):
-            if client is not None and client.policy.rewrite:
-                prompt = self._corpus.prompts.choose("rewrite", key=request.conversation or request.id)
+            if client is not None and prompt is not None:
                 self._searched = rewrite(
-                    request.question, request.history, prompt=prompt, client=client, encoder=encoder
+                    request.question,
+                    request.history,
+                    prompt=prompt,
+                    client=client,
+                    encoder=encoder,
+                    boundary=request.rewrite_boundary,
                 )
                 self._usage = _together(None, self._searched.usage, client)
             else:
@@ -307,7 +322,7 @@ class _Answering:
         )
         return answer
 
-    def _key(self, prompt: Prompt | None) -> AnswerKey | None:
+    def _key(self, prompt: Prompt | None, rewriting: Prompt | None) -> AnswerKey | None:
         """Return what the answer is cached by, None when it is not."""
         if not self._request.kept or self._request.readers is None:
             return None
@@ -320,6 +335,7 @@ class _Answering:
             self._request.readers,
             self._request.question,
             prompt=prompt.id if prompt else None,
+            rewrite=rewriting.id if rewriting else None,
             model=self._client.policy.model if self._client else None,
             parameters=self._corpus.policy.model_dump(mode="json"),
             filters=self._request.filters,

@@ -102,12 +102,12 @@ def chat_routes(shelf: Shelf) -> APIRouter:
         if body.stream:
             followed = Followed(who.id, answer_events(shelf, who, asked, request))
             first = await followed.first()
-            if not isinstance(first, Started):
-                followed.stop()
-                raise TypeError("an answer's events must begin with Started")
             usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-            writing = Writing(_addresses(request, asked.corpus, first.release))
-            sent = _sent(followed, first.id, body.model, writing, request_id_of(request), usage)
+
+            def writing_of(release: int) -> Writing:
+                return Writing(_addresses(request, asked.corpus, release))
+
+            sent = _sent(followed, first, body.model, writing_of, request_id_of(request), usage)
             return EventStream.of(followed, sent)
         found = await in_place(who.id, lambda: answer(shelf, who, asked, request))
         return _completion(found, body.model, Writing(_addresses(request, asked.corpus, found.release)))
@@ -160,24 +160,26 @@ def _completion(found: Answer, model: str, writing: Writing) -> ChatResponse:
 
 async def _sent(
     followed: Followed[AnswerEvent],
-    answer_id: str,
+    first: AnswerEvent | None,
     model: str,
-    writing: Writing,
+    writing_of: Callable[[int], Writing],
     request_id: str,
     usage: bool,
 ) -> AsyncIterator[bytes]:
     created = int(time.time())
-    name = _name(answer_id)
+    name, writing = "", writing_of(0)  # until Started, with which every answer begins
 
     def piece(delta: dict[str, Any] | None, **more: Any) -> bytes:
         return event(None, json.dumps(chunk(name, created, model, delta, **more)))
 
-    yield piece({"role": "assistant", "content": ""})
     try:
-        async for found in followed.rest():
+        async for found in followed.events(first):
             match found:
                 case None:
                     yield HEARTBEAT
+                case Started():
+                    name, writing = _name(found.id), writing_of(found.release)
+                    yield piece({"role": "assistant", "content": ""})
                 case SentenceReady():
                     text, cited = writing.sentence(found.sentence)
                     yield piece({"content": text, "annotations": [mark.model_dump() for mark in cited]})

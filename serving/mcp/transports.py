@@ -30,6 +30,10 @@ COUNTED = "mcp_caller"
 """Where the caller that a message was counted for lies in a connection's state, or why it was refused."""
 
 
+_QUOTING = ("Parse error", "Validation error")
+"""What the protocol's library says first where it repeats, behind a colon, what was sent."""
+
+
 class McpEndpoint:
     """The server as an ASGI application (streamable HTTP, without sessions, so that any replica answers any request).
 
@@ -67,7 +71,7 @@ class McpEndpoint:
             if not is_call:
                 raise
             state[COUNTED] = refused  # which the tool's result tells
-        await self._manager.handle_request(scope, _again(message, receive), send)
+        await self._manager.handle_request(scope, _again(message, receive), _without_input(send))
 
     def _call(self, request: Request | None, tool: Tool[Any]) -> Call:
         if request is None:
@@ -109,6 +113,46 @@ def _again(message: Message, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return received
+
+
+def _without_input(send: Send) -> Send:
+    """Return the function that sends what ``send`` would, error messages of status 400 cut before what they quote.
+
+    The protocol's library says what is wrong with a message in the words of its validator, which repeat the message.
+    """
+    held: list[Message] = []
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 400:
+            held.append(message)
+            return
+        if not held:
+            await send(message)
+            return
+        held.append(message)
+        if message.get("more_body"):
+            return
+        start, *parts = held
+        held.clear()
+        body = _cut(b"".join(part.get("body", b"") for part in parts))
+        headers = [(name, value) for name, value in start.get("headers", ()) if name.lower() != b"content-length"]
+        await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+        await send({"type": "http.response.body", "body": body})
+
+    return sent
+
+
+def _cut(body: bytes) -> bytes:
+    try:
+        found = json.loads(body)
+        said = found["error"]["message"]
+    except (ValueError, TypeError, KeyError):
+        return body
+    what = str(said).partition(":")[0]
+    if what not in _QUOTING:
+        return body
+    found["error"]["message"] = f"{what}: the body is not one message of the Model Context Protocol (JSON-RPC 2.0)."
+    return json.dumps(found).encode()
 
 
 class Here:

@@ -90,8 +90,9 @@ def answer_routes(shelf: Shelf) -> APIRouter:
         """The answer as server-sent events: `start`, then `sentence` and `dropped`, then `done` with the answer as
         /v1/answer gives it.
 
-        A `restart` takes back the sentences sent so far. An `error` ends the stream without an answer. Comments keep
-        a quiet connection open. Every sentence was verified before it is sent; closing the connection ends the work.
+        A `restart` takes back the sentences sent so far. An `error` ends the stream without an answer; it is the only
+        event where it comes before `start`. Comments keep a quiet connection open, also before `start`. Every sentence
+        was verified before it is sent; closing the connection ends the work.
         """
         followed = Followed(who.id, answer_events(shelf, who, asked(body), request))
         first = await followed.first()
@@ -171,10 +172,9 @@ def of_documents(sentence: Mapping[str, Any], readable: Collection[str]) -> Mapp
     }
 
 
-async def _sent(followed: Followed[AnswerEvent], first: AnswerEvent, request_id: str) -> AsyncIterator[bytes]:
-    yield _event(first)
+async def _sent(followed: Followed[AnswerEvent], first: AnswerEvent | None, request_id: str) -> AsyncIterator[bytes]:
     try:
-        async for found in followed.rest():
+        async for found in followed.events(first):
             yield HEARTBEAT if found is None else _event(found)
     except Exception as error:
         yield event("error", bytes(answer_to(error, request_id).body).decode())

@@ -1,19 +1,25 @@
 """A question of a conversation, made to stand alone, so that it can be searched for.
 
-A model rewrites it where there is one. Else, and where the model's words don't come from the conversation, a plain rule
+A model rewrites it where there is one. Else, and where what it wrote is not the question that was asked, a plain rule
 does: a question that leans on what was said before (it is short, or begins with a pronoun or a connective) takes along
 the content words of the questions before it, back to the last one that stood alone.
+
+Earlier answers are text of documents, or whatever a client says they were. What reads like an instruction is left out of
+them, the turns stand between marks that no document can know, and what was only ever answered may give a rewritten
+question a name, not the question.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headwater.errors import GenerationError
-from headwater.injection.fence import neutralise
+from headwater.injection.fence import neutralise, without_instructions
+from headwater.injection.scan import FLAGGED, scan
 from headwater.types import Turn, Usage
 
 if TYPE_CHECKING:
@@ -39,6 +45,12 @@ MAX_CARRIED = 12
 
 MIN_KNOWN = 0.5
 """A rewritten question has at least this share of its content words from the conversation; else it is made up."""
+
+MIN_KEPT = 0.5
+"""A rewritten question keeps at least this share of the content words that were typed; else it is another question."""
+
+MAX_BORROWED = 6
+"""Content words that only earlier answers hold: what a pronoun stands for is a name or a noun phrase, not a sentence."""
 
 _REWRITE_TOKENS = 160
 
@@ -94,11 +106,25 @@ def by_rule(question: str, history: Sequence[Turn], encoder: Bm25Encoder) -> str
 
 
 def rewrite(
-    question: str, history: Sequence[Turn], *, prompt: Prompt, client: ChatClient, encoder: Bm25Encoder
+    question: str,
+    history: Sequence[Turn],
+    *,
+    prompt: Prompt,
+    client: ChatClient,
+    encoder: Bm25Encoder,
+    boundary: str | None = None,
 ) -> Standalone:
-    """Return what the model makes of ``question``; what the rule makes of it where the model fails or makes it up."""
+    """Return what the model makes of ``question``; what the rule makes of it where the model fails or makes it up.
+
+    Turns and question stand in the prompt between marks with ``boundary``: 16 hexadecimal digits, new unless given. It
+    must not be the one of the answer's prompt, into which goes what the model writes.
+    """
+    mark = boundary or secrets.token_hex(8)
+    history = [Turn(turn.question, without_instructions(turn.answer)) for turn in history]
     lines = [f"Question: {_inline(turn.question)}\nAnswer: {_inline(turn.answer)}" for turn in history]
-    message = prompt.render(history="\n".join(lines), question=_inline(question))
+    message = prompt.render(
+        history=_marked("conversation", mark, "\n".join(lines)), question=_marked("question", mark, _inline(question))
+    )
     stream = client.stream([{"role": "user", "content": message}], max_tokens=_REWRITE_TOKENS)
     try:
         written = "".join(stream).strip().strip("\"'“”„«»`").strip()
@@ -110,23 +136,33 @@ def rewrite(
     usage = None
     if ending is not None and ending.prompt_tokens is not None and ending.completion_tokens is not None:
         usage = Usage(ending.prompt_tokens, ending.completion_tokens)
-    if _is_from(written, question, history, encoder):
+    if mark not in written and _is_same(written, question, history, encoder):
         return Standalone(written, prompt.id, usage)
     return Standalone(by_rule(question, history, encoder), None, usage)
+
+
+def _marked(name: str, mark: str, text: str) -> str:
+    return f"[[{name} {mark}]]\n{text}\n[[end {name} {mark}]]"
 
 
 def _inline(text: str) -> str:
     return " ".join(neutralise(text).split())
 
 
-def _is_from(written: str, question: str, history: Sequence[Turn], encoder: Bm25Encoder) -> bool:
-    if not written or len(written) > MAX_REWRITTEN or "\n" in written:
+def _is_same(written: str, question: str, history: Sequence[Turn], encoder: Bm25Encoder) -> bool:
+    """Return whether ``written`` is ``question`` with what it points to, as far as their words tell."""
+    if not written or len(written) > MAX_REWRITTEN or "\n" in written or scan(written).score >= FLAGGED:
         return False
-    known = _terms(question, encoder)
-    for turn in history:
-        known |= _terms(f"{turn.question} {turn.answer}", encoder)
-    terms = _terms(written, encoder)
-    return bool(terms) and len(terms & known) >= MIN_KNOWN * len(terms)
+    terms, typed = _terms(written, encoder), _terms(question, encoder)
+    asked = typed.union(*(_terms(turn.question, encoder) for turn in history))
+    answered = set[int]().union(*(_terms(turn.answer, encoder) for turn in history))
+    borrowed = (terms & answered) - asked
+    return (
+        not terms.isdisjoint(asked)
+        and len(terms & typed) >= MIN_KEPT * len(typed)
+        and len(borrowed) <= MAX_BORROWED
+        and len(terms & asked) + len(borrowed) >= MIN_KNOWN * len(terms)
+    )
 
 
 def _leans(question: str, encoder: Bm25Encoder) -> bool:
