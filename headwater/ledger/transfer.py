@@ -29,8 +29,8 @@ from headwater.ledger.schema import (
 
 Rows: TypeAlias = Iterator[dict[str, Any]]
 
-_ROWS = 1000
-"""Rows read or written at a time: bounds memory."""
+_ROWS = 200
+"""Rows read or written at a time: bounds memory. An answer may have 10 KB."""
 
 _OF_THIS_DATABASE = frozenset({leases.name})
 """Not kept: who is writing now. The token of a lease must go on growing in the database that it is checked in."""
@@ -100,13 +100,13 @@ def _scope(table: sa.Table, corpus: str | None) -> sa.ColumnElement[bool]:
 
 def _exported(connection: sa.Connection, table: sa.Table, corpus: str | None) -> Rows:
     query = sa.select(table).where(_scope(table, corpus)).order_by(*table.primary_key.columns)
-    for part in connection.execute(query).mappings().partitions(_ROWS):
-        for row in part:
-            yield {
-                name: value.isoformat() if isinstance(value, datetime) else value
-                for name, value in row.items()
-                if not _numbered(table, name)
-            }
+    # Not all of a table at once, which is what PostgreSQL's driver gives unless it is asked for parts.
+    for row in connection.execute(query, execution_options={"yield_per": _ROWS}).mappings():
+        yield {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in row.items()
+            if not _numbered(table, name)
+        }
 
 
 def _imported(table: sa.Table, row: Mapping[str, Any], corpus: str | None) -> dict[str, Any]:
