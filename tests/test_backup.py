@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,8 @@ from headwater.errors import BackupError, ConfigError, LakeError, LeaseError, No
 from headwater.index.edge import EdgeEngine
 from headwater.lake_owner import OWNER_FILE
 from headwater.ledger import Ledger
-from headwater.ledger.schema import erasures
+from headwater.ledger.migrate import status
+from headwater.ledger.schema import HEAD, erasures
 from headwater.pipeline import Pipeline
 from headwater.project import Project
 from headwater.rebuild import rebuild_releases
@@ -195,6 +198,138 @@ def test_a_backup_that_is_not_whole_is_recognised_before_anything_is_changed(
     with pytest.raises(BackupError, match=message):
         check(str(copy))
     assert not (project.home / "lake" / SMALL / "chunks").exists()
+
+
+def rewritten(saved: Path, copy: Path, revision: str, change: Callable[[str, dict[str, Any]], bool]) -> None:
+    """Copy a backup as another version would have made it: ``change`` edits a row of a table, False leaves the table out."""
+    shutil.copytree(saved, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())["backup"]
+    for file in sorted(copy.glob("ledger/*/*.jsonl")):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        key = file.relative_to(copy).as_posix()
+        if not all(change(file.stem, row) for row in rows or [{}]):
+            file.unlink()
+            del manifest["files"][key]
+            continue
+        content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+        file.write_bytes(content)
+        manifest["files"][key] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    newer = revision > HEAD
+    manifest |= {"schema_revision": revision, "version": "9.1.0" if newer else "0.0.9"}
+    if newer:
+        manifest["made_of"] = "what this version does not know"
+    write_stored_manifest(copy, manifest)
+
+
+def write_stored_manifest(folder: Path, body: dict[str, Any]) -> None:
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"sha256": digest, "backup": body}))
+
+
+def add_column(table: str, row: dict[str, Any]) -> bool:
+    if table == "releases":
+        row["weather"] = "fair"
+    return True
+
+
+def lose_column(table: str, row: dict[str, Any]) -> bool:
+    if table == "answers":
+        row.pop("question", None)
+    return True
+
+
+def lose_value(table: str, row: dict[str, Any]) -> bool:
+    if table == "corpora":
+        row["last_release"] = None
+    return True
+
+
+def lose_time(table: str, row: dict[str, Any]) -> bool:
+    if table == "releases":
+        row["created_at"] = "yesterday"
+    return True
+
+
+def keep(_table: str, _row: dict[str, Any]) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("revision", "change", "message"),
+    [
+        ("0815", keep, r"Headwater 9\.1\.0, in a form .*schema 0815.*Install Headwater 9\.1\.0 or a newer version"),
+        (HEAD, add_column, r"ledger/works/releases\.jsonl can't be restored\. Row 1: .*releases has no column weather"),
+        (HEAD, lose_column, r"ledger/works/answers\.jsonl can't be restored\. Row 1: .*answers lacks question"),
+        (HEAD, lose_value, r"ledger/works/corpora\.jsonl can't be restored\. Row 1: .*corpora lacks last_release"),
+        (HEAD, lose_time, r"ledger/works/releases\.jsonl can't be restored\. Row 1: .*created_at .*is no time"),
+    ],
+)
+def test_a_backup_whose_rows_the_ledger_could_not_take_is_refused_before_anything_is_changed(
+    project: Project, saved: Path, tmp_path: Path, revision: str, change: Callable[..., bool], message: str
+) -> None:
+    rewritten(saved, tmp_path / "backup", revision, change)
+    refused_and_unchanged(project, tmp_path / "backup", message)
+
+
+def test_a_backup_with_a_table_that_this_version_does_not_have_is_refused_before_anything_is_changed(
+    project: Project, saved: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "backup"
+    rewritten(saved, copy, HEAD, keep)
+    body = json.loads((copy / "manifest.json").read_text())["backup"]
+    (copy / "ledger" / SMALL / "tides.jsonl").write_bytes(b"")
+    body["files"][f"ledger/{SMALL}/tides.jsonl"] = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    write_stored_manifest(copy, body)
+    refused_and_unchanged(project, copy, r"ledger/works/tides\.jsonl can't be restored\. .*no ledger table tides")
+
+
+def refused_and_unchanged(project: Project, place: Path, message: str) -> None:
+    with opened(project) as corpus:
+        before = (corpus.releases(), list(corpus.ledger.each_answer(SMALL)))
+    files = {path: path.stat().st_mtime_ns for path in (project.home / "lake").rglob("*") if path.is_file()}
+    for refused in (partial(restore, project, str(place), force=True), partial(check, str(place))):
+        with pytest.raises(BackupError, match=message) as caught:
+            refused()
+        assert "Nothing was changed" in str(caught.value)
+    with opened(project) as corpus:
+        assert (corpus.releases(), list(corpus.ledger.each_answer(SMALL))) == before
+        assert {path: path.stat().st_mtime_ns for path in (project.home / "lake").rglob("*") if path.is_file()} == files
+        with corpus.writing():
+            pass
+
+
+SINCE = {"0005": {"feedback"}, "0006": {"api_keys", "audit"}, "0007": {"stage_costs"}}
+"""Tables of the ledger, by the revision that brought them."""
+
+ANSWERS_BEFORE_0005 = {
+    *("id", "corpus", "release", "question", "asked_at", "principal", "groups", "method"),
+    *("parameters", "passages", "sentences", "refused", "reason", "seconds"),
+}
+
+
+@pytest.mark.parametrize("revision", ["0004", "0006"])
+def test_a_backup_of_an_older_version_is_restored_and_what_was_not_kept_then_has_its_default(
+    project: Project, saved: Path, tmp_path: Path, revision: str
+) -> None:
+    def older(table: str, row: dict[str, Any]) -> bool:
+        if table == "answers" and revision < "0005":
+            for name in row.keys() - ANSWERS_BEFORE_0005:
+                del row[name]
+        return not any(table in tables for since, tables in SINCE.items() if since > revision)
+
+    with opened(project) as corpus:
+        before = (corpus.releases(), passages(corpus))
+        (answer,) = corpus.ledger.answers(SMALL)
+    rewritten(saved, tmp_path / "backup", revision, older)
+    assert not (tmp_path / "backup" / "ledger" / SMALL / "stage_costs.jsonl").exists()
+    assert check(str(tmp_path / "backup")).schema_revision == revision
+    lose_all(project)
+    assert restore(project, str(tmp_path / "backup")).live == {SMALL: 2}
+    with opened(project) as corpus:
+        assert (corpus.releases(), passages(corpus)) == before
+        (restored,) = corpus.ledger.answers(SMALL)
+        assert restored == (answer if revision > "0004" else replace(answer, searched="", prompt=None, timings={}))
+        assert status(corpus.ledger._engine).state == "current"
 
 
 def test_a_backup_begins_only_where_nothing_is_or_an_interrupted_one(project: Project, tmp_path: Path) -> None:

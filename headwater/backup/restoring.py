@@ -1,6 +1,6 @@
 """Putting a backup in place of what is there, or of nothing.
 
-All files are checked before anything is changed. Then: the ledger's rows go (readers see no release), lake and index
+All files are checked before anything is changed, and whether the ledger takes their rows. Then: the ledger's rows go (readers see no release), lake and index
 are put in place, and the rows come back, with releases that nobody can open. What was erased since is erased again in all
 corpora. Last, each corpus' releases are opened in one transaction. Killed in between, a mark stays in the home and one in
 each lake (:mod:`headwater.restore_mark`), nothing else writes these corpora, and the same command does it all again.
@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from headwater import __version__
 from headwater.audit import audited
 from headwater.backup.erased import Erased, erase_again, erased_since, erasure_of, known_erasures, row_of
 from headwater.backup.manifest import Manifest, StoredFile, read_manifest
@@ -36,6 +37,7 @@ from headwater.lake_folder import LocalFolder
 from headwater.lake_owner import OWNER_FILE, check_owner
 from headwater.lease import Lease, corpus_lease
 from headwater.ledger import ErasureRecord, Ledger, ReleaseInfo
+from headwater.ledger.transfer import check_rows
 from headwater.project import Project
 from headwater.rebuild import build
 from headwater.releases import KEPT
@@ -90,11 +92,13 @@ class RestoreReport:
 def check(src: str, *, progress: Progress | None = None) -> Manifest:
     """Read every file of a backup and compare it with the manifest, which is returned.
 
-    Raises BackupError for a backup that is incomplete or damaged; names the first files that are not as written.
+    Raises BackupError for a backup that is incomplete or damaged, and names the first files that are not as written; or
+    that this version could not restore, because a newer one wrote it.
     """
     place = Place(src)
     manifest = read_manifest(place)
     _verify(place, manifest.files, progress or NoProgress())
+    _check_rows(place, manifest, (PROJECT, *manifest.corpora))
     return manifest
 
 
@@ -134,6 +138,7 @@ def restore(
         wanted |= manifest.files_under(f"ledger/{PROJECT}/")
     listed = known_erasures(erasures) if erasures is not None else []
     _verify(place, wanted, told)
+    _check_rows(place, manifest, (PROJECT, *names) if whole else names)
     project.make_home()
     mark = project.home / MARK
     with ExitStack() as stack:
@@ -220,6 +225,26 @@ def _verify(place: Place, files: dict[str, StoredFile], progress: Progress) -> N
             "backup."
         )
     progress.finish(StageReport(title, len(files), len(files), 0, 0, time.perf_counter() - started))
+
+
+def _check_rows(place: Place, manifest: Manifest, scopes: Iterable[str]) -> None:
+    """Raise BackupError unless the ledger can take every row: by then, those that are there would be gone."""
+    for scope in scopes:
+        corpus = None if scope == PROJECT else scope
+        key = f"ledger/{scope}"
+        try:
+            for table, rows in _tables(place, manifest, scope).items():
+                key = f"ledger/{scope}/{table}.jsonl"
+                check_rows(table, rows, corpus)
+            if corpus is not None:
+                key = f"ledger/{scope}/releases.jsonl"
+                list(_infos(place, manifest, scope))
+        except (BackupError, ValueError, TypeError, KeyError, AttributeError) as error:
+            why = str(error) if isinstance(error, BackupError) else "It does not have the rows that the ledger needs."
+            raise BackupError(
+                f"{place.uri}/{key} can't be restored. {why} Nothing was changed. The backup was written by Headwater "
+                f"{manifest.version}, this is {__version__}: restore it with that version, or use another backup."
+            ) from error
 
 
 def _require_empty(project: Project, ledger: Ledger, names: Sequence[str], whole: bool) -> None:

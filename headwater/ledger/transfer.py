@@ -70,8 +70,8 @@ class Transfer(LedgerPart):
     def import_rows(self, tables: Mapping[str, Rows], corpus: str | None) -> int:
         """Insert rows that :meth:`exported` gave, in one transaction; return how many were new.
 
-        Rows whose key is there already are left as they are. Raises BackupError, and changes nothing, for a table or a
-        column that this version does not have, or a row of another corpus.
+        Rows whose key is there already are left as they are. Raises BackupError, and changes nothing, for what
+        :func:`check_rows` refuses.
         """
         known = {table.name: table for table in _tables(corpus)}
         unknown = sorted(set(tables) - set(known))
@@ -83,6 +83,22 @@ class Transfer(LedgerPart):
                 for part in _parts(tables.get(name, iter(()))):
                     count += _insert(connection, table, [_imported(table, row, corpus) for row in part])
         return count
+
+
+def check_rows(name: str, rows: Rows, corpus: str | None) -> None:
+    """Raise BackupError for what could not be imported into the table ``name``, without any database.
+
+    That is a table or a column that this version does not have, a row that lacks what has no default, a value that the
+    column can't hold, or a row of another corpus. The message names the row, counted from 1.
+    """
+    table = {table.name: table for table in _tables(corpus)}.get(name)
+    if table is None:
+        raise BackupError(f"This version of Headwater has no ledger table {name}.")
+    for number, row in enumerate(rows, 1):
+        try:
+            _imported(table, row, corpus)
+        except BackupError as error:
+            raise BackupError(f"Row {number}: {error}") from error
 
 
 def _tables(corpus: str | None) -> list[sa.Table]:
@@ -115,13 +131,29 @@ def _imported(table: sa.Table, row: Mapping[str, Any], corpus: str | None) -> di
         raise BackupError(f"Ledger table {table.name} has no column {', '.join(unknown)} in this version of Headwater.")
     if corpus is not None and row.get("corpus") != corpus:
         raise BackupError(f"A row of the ledger table {table.name} is not of corpus {corpus!r}.")
+    missing = [column.name for column in table.c if not _complete(table, column, row)]
+    if missing:
+        raise BackupError(f"A row of the ledger table {table.name} lacks {', '.join(missing)}, which it must have.")
     return {name: _value(table.c[name], value) for name, value in row.items()}
 
 
+def _complete(table: sa.Table, column: sa.Column[Any], row: Mapping[str, Any]) -> bool:
+    if column.name in row:
+        # In a column of JSON None is a value.
+        return row[column.name] is not None or column.nullable or isinstance(column.type, sa.JSON)
+    return bool(column.nullable) or column.server_default is not None or _numbered(table, column.name)
+
+
 def _value(column: sa.Column[Any], value: Any) -> Any:
-    if isinstance(value, str) and isinstance(column.type, UtcDateTime):
-        return datetime.fromisoformat(value)
-    return value
+    if value is None or not isinstance(column.type, UtcDateTime):
+        return value
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.tzinfo is None:
+        raise BackupError(f"Column {column.name} of the ledger table {column.table.name} has a value that is no time.")
+    return found
 
 
 def _numbered(table: sa.Table, column: str) -> bool:
