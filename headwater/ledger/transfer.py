@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headwater.errors import BackupError
-from headwater.ledger.base import LedgerPart
+from headwater.ledger.base import LedgerPart, ensure_corpus
 from headwater.ledger.engine import write
 from headwater.ledger.schema import (
     UtcDateTime,
@@ -24,6 +24,7 @@ from headwater.ledger.schema import (
     erasures,
     leases,
     metadata,
+    releases,
     reveals,
 )
 
@@ -54,23 +55,42 @@ class Transfer(LedgerPart):
             yield ((table.name, _exported(connection, table, corpus)) for table in _tables(corpus))
 
     def holds_rows(self, corpus: str | None) -> bool:
-        """Return whether a corpus was ever indexed here; for None, whether there is an API key."""
+        """Return whether a corpus has releases but those of an unfinished restore; for None, whether there is an API key."""
         query = sa.select(sa.func.count())
-        query = query.select_from(api_keys) if corpus is None else query.where(corpora.c.corpus == corpus)
+        if corpus is None:
+            query = query.select_from(api_keys)
+        else:
+            query = query.where(releases.c.corpus == corpus, releases.c.state != "restoring")
         with self._engine.connect() as connection:
             return bool(connection.execute(query).scalar())
 
+    def remembers(self, corpus: str) -> bool:
+        """Return whether releases of a corpus were ever numbered here, or documents of it erased."""
+        with self._engine.connect() as connection:
+            numbered = connection.execute(sa.select(corpora.c.last_release).where(corpora.c.corpus == corpus)).scalar()
+            erased = connection.execute(sa.select(erasures.c.id).where(erasures.c.corpus == corpus).limit(1)).first()
+        return bool(numbered or erased)
+
     def clear_rows(self, corpus: str | None) -> None:
-        """Delete what :meth:`exported` gives, but the audit log, the reveals, the erasures and the API keys."""
+        """Delete what :meth:`exported` gives, but the audit log, the reveals, the erasures and the API keys.
+
+        Of a corpus' own row it stays known which release numbers and generations were given out; a new generation begins.
+        """
         with write(self._engine) as connection:
             for table in reversed(_tables(corpus)):
-                if table.name not in _ONLY_ADDED_TO:
+                if table is corpora:
+                    emptied = dict.fromkeys(set(table.c.keys()) - {"corpus", "last_release", "generation"})
+                    connection.execute(
+                        table.update().where(_scope(table, corpus)).values(generation=table.c.generation + 1, **emptied)
+                    )
+                elif table.name not in _ONLY_ADDED_TO:
                     connection.execute(table.delete().where(_scope(table, corpus)))
 
     def import_rows(self, tables: Mapping[str, Rows], corpus: str | None) -> int:
         """Insert rows that :meth:`exported` gave, in one transaction; return how many were new.
 
-        Rows whose key is there already are left as they are. Raises BackupError, and changes nothing, for what
+        Rows whose key is there already are left as they are, but a corpus' own: its release numbers and generations go on
+        from the higher ones, those that are there or those that come. Raises BackupError, and changes nothing, for what
         :func:`check_rows` refuses.
         """
         known = {table.name: table for table in _tables(corpus)}
@@ -81,7 +101,8 @@ class Transfer(LedgerPart):
         with write(self._engine) as connection:
             for name, table in known.items():  # in the order that foreign keys need
                 for part in _parts(tables.get(name, iter(()))):
-                    count += _insert(connection, table, [_imported(table, row, corpus) for row in part])
+                    complete = [_imported(table, row, corpus) for row in part]
+                    count += (_put_corpora if table is corpora else _insert)(connection, table, complete)
         return count
 
 
@@ -167,6 +188,21 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str,
     for row in rows:  # one by one: rows of an older version lack columns, which then take their defaults
         added += max(connection.execute(insert(table).values(**row).on_conflict_do_nothing()).rowcount, 0)
     return added
+
+
+def _put_corpora(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+    for row in rows:
+        ensure_corpus(connection, row["corpus"])
+        mine = table.c.corpus == row["corpus"]
+        there = connection.execute(
+            sa.select(table.c.last_release, table.c.generation).where(mine).with_for_update()
+        ).one()
+        numbers = {
+            "last_release": max(row["last_release"], there.last_release),
+            "generation": max(row.get("generation", 0), there.generation) + 1,
+        }
+        connection.execute(table.update().where(mine).values(**{**row, **numbers}))
+    return len(rows)
 
 
 def _parts(rows: Rows) -> Iterator[list[dict[str, Any]]]:
