@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -44,6 +46,7 @@ from tests.conftest import SMALL, SMALL_ACCESS, SMALL_FILES, use_project, write_
 from tests.qdrant_server import qdrant_server
 from tests.release_engines import QUIET, memory_engine
 
+CHECKOUT = Path(__file__).parent.parent
 QUESTIONS = ("How long does the battery last?", "How many days of paid leave?", "What does the opera cost?")
 HR = Principal(frozenset({"hr"}))
 GAUGE = "gauge.md"
@@ -669,6 +672,25 @@ def bare(root: Path, *names: str) -> Project:
         with open_corpus(root / "assets" / name) as corpus:
             corpus.ledger.create_release(name, parent=None, spec="x", table_versions={}, counts={})
     return project_at(root)
+
+
+def test_the_job_that_restores_on_a_cluster_is_the_one_of_the_backup_with_another_command() -> None:
+    page = (CHECKOUT / "docs" / "backup.md").read_text()
+    patches = [json.loads(text) for text in re.findall(r"^```json\n(\[.*?\])\n```$", page, re.DOTALL | re.MULTILINE)]
+    changes = [change for patch in patches for change in patch]
+    cron = yaml.safe_load((CHECKOUT / "k8s" / "components" / "backup" / "backup.yaml").read_text())
+    assert len(changes) == 4
+    for change in changes:
+        found = cron["spec"]["jobTemplate"]
+        for name in change["path"].removesuffix("/-").strip("/").split("/"):
+            found = found[int(name) if name.isdigit() else name]
+        assert isinstance(found, list if change["path"].endswith("/-") else type(change["value"]))
+    (args,) = (change["value"] for change in changes if change["path"].endswith("/args"))
+    container = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["/bin/sh", "-c"] and len(container["args"]) == len(args) == 1
+    assert "${BACKUP_DESTINATION}/" in container["args"][0] and "${BACKUP_DESTINATION}/" in args[0]
+    program, *arguments = shlex.split(args[0].removeprefix("exec "))
+    assert program == "headwater" and arguments[0] == "restore" and "--force" in arguments
 
 
 def test_numbers_are_not_given_out_again_after_a_restore_that_lost_home_and_lake_together(
