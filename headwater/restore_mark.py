@@ -1,7 +1,8 @@
 """The mark of a restore that is not finished: a file beside a corpus' tables, so that every machine sees it.
 
-While it is there nothing is written to the corpus but by the restore, and nothing goes live. It keeps what has to be
-erased again, because by then the ledger may say otherwise: an erasure that was carried out once more is newer.
+While it is there nothing is written to the corpus but by the restore. It keeps what has to be erased again, because by then
+the ledger may say otherwise: an erasure that was carried out once more is newer. Not in the home, which on a cluster goes
+with its pod: the next try may be made from another one.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ MARK_FILE = ".restore"
 
 
 class RestoreMark(BaseModel):
-    """Which backup is put in place, and the rows of the erasures that have to be carried out again."""
+    """Which backup is put in place, and the rows of the erasures that have to be carried out again.
+
+    ``erasures_known`` and ``keys_known`` tell whether the ledger had a history of its own, and API keys, before the first
+    row was cleared. ``opened`` are the corpora whose marks go together, because every one of them is in place; empty before.
+    """
 
     place: str
     erasures: list[dict[str, Any]]
+    erasures_known: bool = False
+    keys_known: bool = False
+    opened: list[str] = []
 
 
 def read_mark(lake: LakeFolder) -> RestoreMark | None:

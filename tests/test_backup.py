@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,25 +25,28 @@ from headwater.api_keys import split_key
 from headwater.backup import backup, check, restore
 from headwater.backup.packing import packed, unpack
 from headwater.backup.places import Place
-from headwater.backup.restoring import MARK
 from headwater.cli import app
 from headwater.corpus import Corpus, open_corpus
 from headwater.erase import erase
 from headwater.errors import BackupError, ConfigError, LakeError, LeaseError, NotFoundError, ReleaseError
 from headwater.index.edge import EdgeEngine
+from headwater.lake_folder import LakeFolder
 from headwater.lake_owner import OWNER_FILE
 from headwater.ledger import Ledger
-from headwater.ledger.schema import erasures
+from headwater.ledger.migrate import status
+from headwater.ledger.schema import HEAD, erasures
 from headwater.pipeline import Pipeline
-from headwater.project import Project
+from headwater.project import Project, project_at
 from headwater.rebuild import rebuild_releases
 from headwater.releases import apply_permissions, collect_garbage, promote, rollback
+from headwater.restore_mark import MARK_FILE, remove_mark
 from headwater.snapshots import restore_snapshot, take_snapshot
 from headwater.types import Principal
 from tests.conftest import SMALL, SMALL_ACCESS, SMALL_FILES, use_project, write_corpus
 from tests.qdrant_server import qdrant_server
 from tests.release_engines import QUIET, memory_engine
 
+CHECKOUT = Path(__file__).parent.parent
 QUESTIONS = ("How long does the battery last?", "How many days of paid leave?", "What does the opera cost?")
 HR = Principal(frozenset({"hr"}))
 GAUGE = "gauge.md"
@@ -195,6 +202,139 @@ def test_a_backup_that_is_not_whole_is_recognised_before_anything_is_changed(
     with pytest.raises(BackupError, match=message):
         check(str(copy))
     assert not (project.home / "lake" / SMALL / "chunks").exists()
+
+
+def rewritten(saved: Path, copy: Path, revision: str, change: Callable[[str, dict[str, Any]], bool]) -> None:
+    """Copy a backup as another version would have made it: ``change`` edits a row of a table, False leaves the table out."""
+    shutil.copytree(saved, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())["backup"]
+    for file in sorted(copy.glob("ledger/*/*.jsonl")):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        key = file.relative_to(copy).as_posix()
+        if not all(change(file.stem, row) for row in rows or [{}]):
+            file.unlink()
+            del manifest["files"][key]
+            continue
+        content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+        file.write_bytes(content)
+        manifest["files"][key] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    newer = revision > HEAD
+    manifest |= {"schema_revision": revision, "version": "9.1.0" if newer else "0.0.9"}
+    if newer:
+        manifest["made_of"] = "what this version does not know"
+    write_stored_manifest(copy, manifest)
+
+
+def write_stored_manifest(folder: Path, body: dict[str, Any]) -> None:
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"sha256": digest, "backup": body}))
+
+
+def add_column(table: str, row: dict[str, Any]) -> bool:
+    if table == "releases":
+        row["weather"] = "fair"
+    return True
+
+
+def lose_column(table: str, row: dict[str, Any]) -> bool:
+    if table == "answers":
+        row.pop("question", None)
+    return True
+
+
+def lose_value(table: str, row: dict[str, Any]) -> bool:
+    if table == "corpora":
+        row["last_release"] = None
+    return True
+
+
+def lose_time(table: str, row: dict[str, Any]) -> bool:
+    if table == "releases":
+        row["created_at"] = "yesterday"
+    return True
+
+
+def keep(_table: str, _row: dict[str, Any]) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("revision", "change", "message"),
+    [
+        ("0815", keep, r"Headwater 9\.1\.0, in a form .*schema 0815.*Install Headwater 9\.1\.0 or a newer version"),
+        (HEAD, add_column, r"ledger/works/releases\.jsonl can't be restored\. Row 1: .*releases has no column weather"),
+        (HEAD, lose_column, r"ledger/works/answers\.jsonl can't be restored\. Row 1: .*answers lacks question"),
+        (HEAD, lose_value, r"ledger/works/corpora\.jsonl can't be restored\. Row 1: .*corpora lacks last_release"),
+        (HEAD, lose_time, r"ledger/works/releases\.jsonl can't be restored\. Row 1: .*created_at .*is no time"),
+    ],
+)
+def test_a_backup_whose_rows_the_ledger_could_not_take_is_refused_before_anything_is_changed(
+    project: Project, saved: Path, tmp_path: Path, revision: str, change: Callable[..., bool], message: str
+) -> None:
+    rewritten(saved, tmp_path / "backup", revision, change)
+    refused_and_unchanged(project, tmp_path / "backup", message)
+
+
+def test_a_backup_with_a_table_that_this_version_does_not_have_is_refused_before_anything_is_changed(
+    project: Project, saved: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "backup"
+    rewritten(saved, copy, HEAD, keep)
+    body = json.loads((copy / "manifest.json").read_text())["backup"]
+    (copy / "ledger" / SMALL / "tides.jsonl").write_bytes(b"")
+    body["files"][f"ledger/{SMALL}/tides.jsonl"] = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    write_stored_manifest(copy, body)
+    refused_and_unchanged(project, copy, r"ledger/works/tides\.jsonl can't be restored\. .*no ledger table tides")
+
+
+def refused_and_unchanged(project: Project, place: Path, message: str) -> None:
+    with opened(project) as corpus:
+        before = (corpus.releases(), list(corpus.ledger.each_answer(SMALL)))
+    files = {path: path.stat().st_mtime_ns for path in (project.home / "lake").rglob("*") if path.is_file()}
+    for refused in (partial(restore, project, str(place), force=True), partial(check, str(place))):
+        with pytest.raises(BackupError, match=message) as caught:
+            refused()
+        assert "Nothing was changed" in str(caught.value)
+    with opened(project) as corpus:
+        assert (corpus.releases(), list(corpus.ledger.each_answer(SMALL))) == before
+        assert {path: path.stat().st_mtime_ns for path in (project.home / "lake").rglob("*") if path.is_file()} == files
+        with corpus.writing():
+            pass
+
+
+SINCE = {"0005": {"feedback"}, "0006": {"api_keys", "audit"}, "0007": {"stage_costs"}}
+"""Tables of the ledger, by the revision that brought them."""
+
+ANSWERS_BEFORE_0005 = {
+    *("id", "corpus", "release", "question", "asked_at", "principal", "groups", "method"),
+    *("parameters", "passages", "sentences", "refused", "reason", "seconds"),
+}
+
+
+@pytest.mark.parametrize("revision", ["0004", "0006"])
+def test_a_backup_of_an_older_version_is_restored_and_what_was_not_kept_then_has_its_default(
+    project: Project, saved: Path, tmp_path: Path, revision: str
+) -> None:
+    def older(table: str, row: dict[str, Any]) -> bool:
+        if table == "answers" and revision < "0005":
+            for name in row.keys() - ANSWERS_BEFORE_0005:
+                del row[name]
+        return not any(table in tables for since, tables in SINCE.items() if since > revision)
+
+    with opened(project) as corpus:
+        before = (corpus.releases(), passages(corpus))
+        answers = corpus.ledger.answers(SMALL)
+    rewritten(saved, tmp_path / "backup", revision, older)
+    assert not (tmp_path / "backup" / "ledger" / SMALL / "stage_costs.jsonl").exists()
+    assert check(str(tmp_path / "backup")).schema_revision == revision
+    lose_all(project)
+    assert restore(project, str(tmp_path / "backup")).live == {SMALL: 2}
+    with opened(project) as corpus:
+        assert (corpus.releases(), passages(corpus)) == before
+        assert answers and corpus.ledger.answers(SMALL) == [
+            answer if revision > "0004" else replace(answer, searched="", prompt=None, timings={}) for answer in answers
+        ]
+        assert status(corpus.ledger._engine).state == "current"
 
 
 def test_a_backup_begins_only_where_nothing_is_or_an_interrupted_one(project: Project, tmp_path: Path) -> None:
@@ -468,10 +608,143 @@ def test_a_restore_that_was_killed_forgets_no_number_that_was_given_out(
         with pytest.raises(KeyboardInterrupt):
             restore(project, str(saved), force=True)
     assert restore(project, str(saved)).erasures_known
-    assert not (project.home / MARK).exists()
+    assert not (project.lake_path(SMALL) / MARK_FILE).exists()
     with opened(project) as corpus:
         assert corpus.ledger.pointer(SMALL).generation > generation
         assert new_release(corpus) > max(numbers)
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("lake", "where"),
+    [
+        ("shared", "_open"),
+        *(pytest.param(*rest, marks=pytest.mark.slow) for rest in (("shared", "_place_index"), ("lost", "_open"))),
+    ],
+)
+def test_a_restore_that_was_killed_together_with_its_home_is_finished_from_another_one(
+    project: Project,
+    saved: Path,
+    tmp_path: Path,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    lake: str,
+    where: str,
+) -> None:
+    monkeypatch.setenv("HEADWATER_LEDGER_URL", postgres_url)
+    if lake == "shared":
+        monkeypatch.setenv("HEADWATER_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    project = project_at(project.root)
+    restore(project, str(saved))
+    with opened(project) as corpus:
+        erase(corpus, GAUGE, reason="asked for, too")
+        numbers = [new_release(corpus) for _ in range(3)]
+        for _ in range(5):
+            corpus.ledger.touch(SMALL)
+        generation = corpus.ledger.pointer(SMALL).generation
+    with monkeypatch.context() as patch:
+        patch.setattr(f"headwater.backup.restoring.{where}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            restore(project, str(saved), force=True)
+    shutil.rmtree(tmp_path / "home")
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "another"))
+    project = project_at(project.root)
+    report = restore(project, str(saved))
+    assert report.live == {SMALL: 2} and [one.key for one in report.erased] == [GAUGE]
+    # What the ledger knows by then may be the backup's: without the lake's mark nobody can tell.
+    assert report.erasures_known is (lake == "shared")
+    assert GAUGE not in keys_found(project)
+    with opened(project) as corpus:
+        assert corpus.ledger.pointer(SMALL).generation > generation
+        assert new_release(corpus) > max(numbers)
+        with corpus.writing():
+            pass
+
+
+def bare(root: Path, *names: str) -> Project:
+    """Return a project whose corpora have a number that was given out, and nothing else: quick to back up."""
+    for name in names:
+        write_corpus(root, name, {})
+        with open_corpus(root / "assets" / name) as corpus:
+            corpus.ledger.create_release(name, parent=None, spec="x", table_versions={}, counts={})
+    return project_at(root)
+
+
+def test_the_job_that_restores_on_a_cluster_is_the_one_of_the_backup_with_another_command() -> None:
+    page = (CHECKOUT / "docs" / "backup.md").read_text()
+    patches = [json.loads(text) for text in re.findall(r"^```json\n(\[.*?\])\n```$", page, re.DOTALL | re.MULTILINE)]
+    changes = [change for patch in patches for change in patch]
+    cron = yaml.safe_load((CHECKOUT / "k8s" / "components" / "backup" / "backup.yaml").read_text())
+    assert len(changes) == 4
+    for change in changes:
+        found = cron["spec"]["jobTemplate"]
+        for name in change["path"].removesuffix("/-").strip("/").split("/"):
+            found = found[int(name) if name.isdigit() else name]
+        assert isinstance(found, list if change["path"].endswith("/-") else type(change["value"]))
+    (args,) = (change["value"] for change in changes if change["path"].endswith("/args"))
+    container = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["/bin/sh", "-c"] and len(container["args"]) == len(args) == 1
+    assert "${BACKUP_DESTINATION}/" in container["args"][0] and "${BACKUP_DESTINATION}/" in args[0]
+    program, *arguments = shlex.split(args[0].removeprefix("exec "))
+    assert program == "headwater" and arguments[0] == "restore" and "--force" in arguments
+
+
+def test_numbers_are_not_given_out_again_after_a_restore_that_lost_home_and_lake_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = use_project(tmp_path / "project", monkeypatch).root
+    monkeypatch.setenv("HEADWATER_LEDGER_URL", f"sqlite:///{tmp_path}/shared.db")
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    project = bare(root, SMALL)
+    backup(project, str(tmp_path / "backup"))
+    with opened(project) as corpus:
+        numbers = [new_release(corpus) for _ in range(3)]
+        generation = corpus.ledger.pointer(SMALL).generation
+    with monkeypatch.context() as patch:
+        patch.setattr("headwater.backup.restoring._place_lake", killed)
+        with pytest.raises(KeyboardInterrupt):
+            restore(project, str(tmp_path / "backup"), force=True)
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "another"))
+    project = project_at(root)
+    assert restore(project, str(tmp_path / "backup")).erasures_known
+    with opened(project) as corpus:
+        assert corpus.ledger.pointer(SMALL).generation > generation
+        assert new_release(corpus) > max(numbers)
+
+
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_a_restore_of_two_corpora_that_was_killed_at_its_very_end_is_done_again_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    root = use_project(tmp_path / "project", monkeypatch).root
+    project = bare(root, "letters", SMALL)
+    backup(project, str(tmp_path / "backup"))
+    lose_all(project)
+    left = [remove_mark] * removed
+
+    def dies(lake: LakeFolder) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()(lake)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headwater.backup.restoring.remove_mark", dies)
+        if removed < 2:
+            with pytest.raises(KeyboardInterrupt):
+                restore(project, str(tmp_path / "backup"))
+        else:
+            restore(project, str(tmp_path / "backup"))
+    if removed < 2:
+        assert not restore(project, str(tmp_path / "backup")).erasures_known  # the ledger was lost, at the first try
+    with pytest.raises(BackupError, match="not empty"):
+        restore(project, str(tmp_path / "backup"))
+    for name in ("letters", SMALL):
+        with open_corpus(root / "assets" / name) as corpus, corpus.writing():
+            pass
 
 
 def test_a_lake_of_another_ledger_is_refused_before_it_is_touched(

@@ -25,7 +25,7 @@ from headwater.hashing import document_id
 from headwater.ledger import Ledger
 from headwater.ledger.engine import create_engine
 from headwater.ledger.engine import write as write_transaction
-from headwater.ledger.migrate import MIGRATIONS
+from headwater.ledger.migrate import MIGRATIONS, upgrade
 from headwater.ledger.schema import HEAD, UtcDateTime, metadata
 from headwater.reports import GateCheck
 from headwater.types import Answer, Citation, Passage, Principal, Sentence
@@ -702,6 +702,50 @@ def test_who_saw_personal_data_stays_known_when_older_rows_are_put_in_place(ledg
         ledger.clear_rows("handbook")
     ledger.import_rows({name: iter(rows) for name, rows in stored.items()}, "handbook")
     assert [found.reason for found in ledger.reveals("handbook")] == ["since", "before the backup"]
+
+
+READ = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from headwater.ledger import Ledger
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+url, how = sys.argv[1:]
+with closing(Ledger(url)) as ledger:
+    ledger.answer("none")  # the driver is loaded
+    with ledger.exported("handbook") as tables:
+        rows = {
+            "exported": lambda: next(rows for name, rows in tables if name == "answers"),
+            "each_answer": lambda: ledger.each_answer("handbook"),
+            "texts": lambda: (value for _, values in ledger.texts() for value in values),
+        }[how]()
+        start, peak = resident(), 0
+        for count, _ in enumerate(rows, 1):
+            if count % 100 == 1:
+                peak = max(peak, resident() - start)
+print(count, peak)
+"""
+
+
+def test_a_long_table_is_not_held_in_memory_while_it_is_read_from_a_server(postgres_url: str) -> None:
+    answers = 12_500
+    engine = create_engine(postgres_url)
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO answers (id, corpus, release, question, asked_at, principal, groups, method, parameters,"
+            " passages, sentences, refused, seconds) SELECT md5(i::text), 'handbook', 1, 'q', now(), 'p', '[]', 'm',"
+            f" '{{}}', json_build_array(repeat('x', 8000)), '[]', false, 1 FROM generate_series(1, {answers}) i"
+        )
+    engine.dispose()
+    for how in ("exported", "each_answer", "texts"):  # each in a process of its own, which has no memory left over
+        done = subprocess.run([sys.executable, "-c", READ, postgres_url, how], check=True, capture_output=True)
+        rows, grown = map(int, done.stdout.split())
+        assert rows >= answers
+        assert grown < 20e6, how  # of 100 MB
 
 
 def test_naive_times_are_refused_and_others_become_utc() -> None:

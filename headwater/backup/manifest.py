@@ -12,8 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from headwater import __version__
 from headwater.backup.places import Place
 from headwater.errors import BackupError
+from headwater.ledger.migrate import is_known
+from headwater.ledger.schema import HEAD
 
 MANIFEST = "manifest.json"
 STARTED = "backup.started"
@@ -47,7 +50,9 @@ class StoredCorpus(_Strict):
 
 
 class Manifest(_Strict):
-    """The whole backup. ``schema_revision`` is that of the ledger; ``project`` tells whether prompts and keys are in."""
+    """The whole backup. ``schema_revision`` is that of the ledger, which a version that restores it has to know;
+    ``project`` tells whether prompts and keys are in.
+    """
 
     format: int
     version: str
@@ -89,10 +94,12 @@ def read_manifest(place: Place) -> Manifest:
         body = stored["backup"]
         if _digest(body) != stored["sha256"]:
             raise ValueError("its content is not what was written")
-        if body["format"] > FORMAT:
+        if body["format"] > FORMAT or not is_known(body["schema_revision"]):
             raise BackupError(
-                f"{place.uri} was written by Headwater {body['version']}, in a form that this version can't read. "
-                "Upgrade Headwater."
+                f"{place.uri} was written by Headwater {body['version']}, in a form that this version ({__version__}) "
+                f"can't read: the backup has format {body['format']} and ledger schema {body['schema_revision']}, the newest "
+                f"known here are {FORMAT} and {HEAD}. Nothing was changed. Install Headwater {body['version']} or a newer "
+                "version, and restore with that."
             )
         return Manifest.model_validate(body)
     except BackupError:

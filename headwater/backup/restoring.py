@@ -1,9 +1,10 @@
 """Putting a backup in place of what is there, or of nothing.
 
-All files are checked before anything is changed. Then: the ledger's rows go (readers see no release), lake and index
-are put in place, and the rows come back, with releases that nobody can open. What was erased since is erased again in all
-corpora. Last, each corpus' releases are opened in one transaction. Killed in between, a mark stays in the home and one in
-each lake (:mod:`headwater.restore_mark`), nothing else writes these corpora, and the same command does it all again.
+All files are checked before anything is changed, and whether the ledger takes their rows. Then: the ledger's rows go
+(readers see no release), lake and index are put in place, and the rows come back, with releases that nobody can open. What
+was erased since is erased again in all corpora. Last, each corpus' releases are opened in one transaction. Killed in between, a mark stays in each lake
+(:mod:`headwater.restore_mark`), nothing else writes these corpora, and the same command does it all again, from whatever home:
+what has to be remembered is in that mark, and which numbers were given out in the ledger, which forgets none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -19,8 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
+from headwater import __version__
 from headwater.audit import audited
 from headwater.backup.erased import Erased, erase_again, erased_since, erasure_of, known_erasures, row_of
 from headwater.backup.manifest import Manifest, StoredFile, read_manifest
@@ -30,39 +30,21 @@ from headwater.backup.saving import COPIES, PROJECT
 from headwater.corpus import Corpus, open_corpus
 from headwater.errors import BackupError, NotFoundError, ReleaseError
 from headwater.index.edge import EdgeEngine
-from headwater.index.files import remove_tree, replace_file, sync_tree
+from headwater.index.files import remove_tree, sync_tree
 from headwater.index.server import fenced
 from headwater.lake_folder import LocalFolder
 from headwater.lake_owner import OWNER_FILE, check_owner
 from headwater.lease import Lease, corpus_lease
 from headwater.ledger import ErasureRecord, Ledger, ReleaseInfo
+from headwater.ledger.transfer import check_rows
 from headwater.project import Project
 from headwater.rebuild import build
 from headwater.releases import KEPT
 from headwater.reports import NoProgress, Progress, StageReport
 from headwater.restore_mark import MARK_FILE, RestoreMark, read_mark, remove_mark, write_mark
 
-MARK = "restore.json"
-"""In the home while a restore is at work: which backup, and what only the ledger knew that it replaces."""
-
 _NAMED = 5
 """Damaged files that a message names."""
-
-
-class _Before(BaseModel):
-    """What the ledger said of a corpus before its rows were replaced; what numbers go on from."""
-
-    last_release: int
-    generation: int
-
-
-class _Mark(BaseModel):
-    """The content of :data:`MARK`. ``erasures`` and ``keys`` tell whether the ledger knew of any."""
-
-    place: str
-    corpora: dict[str, _Before]
-    erasures: bool
-    keys: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +72,13 @@ class RestoreReport:
 def check(src: str, *, progress: Progress | None = None) -> Manifest:
     """Read every file of a backup and compare it with the manifest, which is returned.
 
-    Raises BackupError for a backup that is incomplete or damaged; names the first files that are not as written.
+    Raises BackupError for a backup that is incomplete or damaged, and names the first files that are not as written; or
+    that this version could not restore, because a newer one wrote it.
     """
     place = Place(src)
     manifest = read_manifest(place)
     _verify(place, manifest.files, progress or NoProgress())
+    _check_rows(place, manifest, (PROJECT, *manifest.corpora))
     return manifest
 
 
@@ -134,25 +118,38 @@ def restore(
         wanted |= manifest.files_under(f"ledger/{PROJECT}/")
     listed = known_erasures(erasures) if erasures is not None else []
     _verify(place, wanted, told)
+    _check_rows(place, manifest, (PROJECT, *names) if whole else names)
     project.make_home()
-    mark = project.home / MARK
     with ExitStack() as stack:
         ledger = stack.enter_context(closing(Ledger(project.ledger_url)))
         leases = {
             name: stack.enter_context(corpus_lease(ledger, name, project.lake_path(name) / ".lock")) for name in names
         }
-        interrupted = _Mark.model_validate_json(mark.read_text()) if mark.exists() else None
-        if not force and (interrupted is None or interrupted.place != place.uri):
-            _require_empty(project, ledger, names, whole)
+        found = {name: mark for name in names if (mark := read_mark(project.lake(name))) is not None}
+        if not force:
+            mine = [(name, mark) for name, mark in found.items() if mark.place == place.uri]
+            unfinished = {one for name, mark in mine for one in (name, *mark.opened)}
+            _require_empty(project, ledger, [name for name in names if name not in unfinished], whole and not mine)
         for name in names:
             check_owner(project.lake(name), project)  # an empty one becomes this home's
         noted = stack.enter_context(audited(ledger, "backup.restore", corpus=names[0] if len(names) == 1 else None))
-        before = _before(ledger, names, interrupted, place)
-        replace_file(mark, before.model_dump_json())
-        again = {name: _to_erase(project, ledger, place, manifest, name, listed) for name in names}
+        before = _known_before(ledger, names, found)
+        marks = {
+            name: before.model_copy(
+                update={
+                    "place": place.uri,
+                    "erasures": [
+                        row_of(one) for one in _to_erase(ledger, place, manifest, name, listed, found.get(name))
+                    ],
+                }
+            )
+            for name in names
+        }
+        for name in sorted(names, key=found.__contains__):  # a mark that tells of others goes when they have their own
+            write_mark(project.lake(name), marks[name])
         rebuilt = {}
         for name in names:
-            rebuilt[name] = _corpus(project, place, manifest, before.corpora[name], told, leases[name])
+            rebuilt[name] = _corpus(project, place, manifest, told, leases[name])
         if whole:
             ledger.clear_rows(None)
             ledger.import_rows(_tables(place, manifest, PROJECT), None)
@@ -160,15 +157,15 @@ def restore(
         # Once the rows of all corpora are there: an erasure looks for traces in each of them.
         for name in names:
             with open_corpus(project.corpus_file(name).parent) as corpus:
-                erased += erase_again(corpus, again[name])
+                erased += erase_again(corpus, [erasure_of(row) for row in marks[name].erasures])
         for name in names:
             with open_corpus(project.corpus_file(name).parent) as corpus:
                 _open(corpus, place, manifest, leases[name])
-        waiting = {name: known for name, known in before.corpora.items() if name not in names}
-        if waiting:  # of a restore that was interrupted, and had more corpora
-            replace_file(mark, before.model_copy(update={"corpora": waiting}).model_dump_json())
-        else:
-            mark.unlink()
+        # Killed in between, those that are left say of which others theirs is gone.
+        for name, mark in marks.items():
+            write_mark(project.lake(name), mark.model_copy(update={"opened": names}))
+        for name in names:
+            remove_mark(project.lake(name))
         noted.add(counts={"corpora": len(names), "files": len(wanted), "erased": len(erased)})
     return RestoreReport(
         place=place.uri,
@@ -177,8 +174,8 @@ def restore(
         live={name: manifest.corpora[name].live for name in names},
         rebuilt={name: releases for name, releases in rebuilt.items() if releases},
         erased=tuple(erased),
-        erasures_known=bool(listed) or before.erasures,
-        keys_known=not whole or before.keys,
+        erasures_known=bool(listed) or before.erasures_known,
+        keys_known=not whole or before.keys_known,
         files=len(wanted),
         seconds=time.perf_counter() - started,
     )
@@ -222,6 +219,26 @@ def _verify(place: Place, files: dict[str, StoredFile], progress: Progress) -> N
     progress.finish(StageReport(title, len(files), len(files), 0, 0, time.perf_counter() - started))
 
 
+def _check_rows(place: Place, manifest: Manifest, scopes: Iterable[str]) -> None:
+    """Raise BackupError unless the ledger can take every row: by then, those that are there would be gone."""
+    for scope in scopes:
+        corpus = None if scope == PROJECT else scope
+        key = f"ledger/{scope}"
+        try:
+            for table, rows in _tables(place, manifest, scope).items():
+                key = f"ledger/{scope}/{table}.jsonl"
+                check_rows(table, rows, corpus)
+            if corpus is not None:
+                key = f"ledger/{scope}/releases.jsonl"
+                list(_infos(place, manifest, scope))
+        except (BackupError, ValueError, TypeError, KeyError, AttributeError) as error:
+            why = str(error) if isinstance(error, BackupError) else "It does not have the rows that the ledger needs."
+            raise BackupError(
+                f"{place.uri}/{key} can't be restored. {why} Nothing was changed. The backup was written by Headwater "
+                f"{manifest.version}, this is {__version__}: restore it with that version, or use another backup."
+            ) from error
+
+
 def _require_empty(project: Project, ledger: Ledger, names: Sequence[str], whole: bool) -> None:
     held = []
     for name in names:
@@ -244,43 +261,40 @@ def _anything(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _before(ledger: Ledger, names: Sequence[str], interrupted: _Mark | None, place: Place) -> _Mark:
-    """Return what the ledger knows, or knew before a restore that was interrupted took it away."""
-    corpora = dict(interrupted.corpora) if interrupted is not None else {}
-    for name in names:
-        last = max((info.number for info in ledger.releases(name)), default=0)
-        generation = ledger.pointer(name).generation
-        if name in corpora:
-            last, generation = max(last, corpora[name].last_release), max(generation, corpora[name].generation)
-        corpora[name] = _Before(last_release=last, generation=generation)
-    if interrupted is not None:  # what the ledger has by now may have come from the backup
-        return interrupted.model_copy(update={"place": place.uri, "corpora": corpora})
-    erasures = any(ledger.holds_rows(name) or ledger.erasures(name) for name in names)
-    return _Mark(place=place.uri, corpora=corpora, erasures=erasures, keys=ledger.holds_rows(None))
+def _known_before(ledger: Ledger, names: Sequence[str], found: Mapping[str, RestoreMark]) -> RestoreMark:
+    """Return what the ledger knows, or what it knew before a restore that was interrupted: by now it may be the backup's."""
+    half = {name for name in names if any(info.state == "restoring" for info in ledger.releases(name))}
+    restored = {*half, *found, *(name for mark in found.values() for name in mark.opened)}
+    return RestoreMark(
+        place="",
+        erasures=[],
+        erasures_known=any(mark.erasures_known for mark in found.values())
+        or any(ledger.remembers(name) for name in names if name not in restored),
+        keys_known=any(mark.keys_known for mark in found.values()) if restored else ledger.holds_rows(None),
+    )
 
 
 def _to_erase(
-    project: Project, ledger: Ledger, place: Place, manifest: Manifest, name: str, listed: Sequence[ErasureRecord]
+    ledger: Ledger,
+    place: Place,
+    manifest: Manifest,
+    name: str,
+    listed: Sequence[ErasureRecord],
+    mark: RestoreMark | None,
 ) -> list[ErasureRecord]:
-    """Return what has to be erased again in a corpus, and note it where it outlasts this process."""
-    lake = project.lake(name)
-    mark = read_mark(lake)
+    """Return what has to be erased again in a corpus."""
     noted = [erasure_of(row) for row in mark.erasures] if mark is not None else []
     stored = map(erasure_of, _tables(place, manifest, name).get("erasures", iter(())))
-    wanted = erased_since(
+    return erased_since(
         ledger.erasures(name),
         [one for one in listed if one.corpus == name],
         noted,
         {(one.id, one.erased_at) for one in stored},
         manifest.corpora[name].taken_at,
     )
-    write_mark(lake, RestoreMark(place=place.uri, erasures=[row_of(one) for one in wanted]))
-    return wanted
 
 
-def _corpus(
-    project: Project, place: Place, manifest: Manifest, before: _Before, progress: Progress, lease: Lease
-) -> tuple[int, ...]:
+def _corpus(project: Project, place: Place, manifest: Manifest, progress: Progress, lease: Lease) -> tuple[int, ...]:
     """Put one corpus in place, closed to readers; return the releases that had to be built from the lake."""
     started = time.perf_counter()
     name = lease.corpus
@@ -300,18 +314,8 @@ def _corpus(
         narrowed: set[int] = set()
         kept = _readable(corpus, infos)
         rebuilt = build(corpus, kept, None, every=False, progress=progress, note=narrowed.add, lease=lease)
-        corpus.ledger.clear_rows(name)  # the row that counted the generation
         tables = _tables(place, manifest, name)
-        tables["corpora"] = (
-            row
-            | {
-                # Whoever has a release open opens it again.
-                "generation": max(row["generation"], before.generation) + 2,
-                "last_release": max(row["last_release"], before.last_release),  # numbers are never given out twice
-                "live": None,
-            }
-            for row in tables["corpora"]
-        )
+        tables["corpora"] = (row | {"live": None} for row in tables["corpora"])
         tables["releases"] = (
             row | {"state": "restoring", "redacted": row["redacted"] or row["number"] in narrowed}
             if row["state"] in KEPT
@@ -334,7 +338,6 @@ def _open(corpus: Corpus, place: Place, manifest: Manifest, lease: Lease) -> Non
             corpus.engine.publish(live)
     states = {info.number: info.state for info in _infos(place, manifest, corpus.name) if info.state in KEPT}
     corpus.ledger.open_restored(corpus.name, states, live, lease=lease.token)
-    remove_mark(corpus.tables.folder)
 
 
 def _place_lake(

@@ -17,8 +17,8 @@ from headwater.ledger.engine import write
 from headwater.ledger.records import ErasureRecord
 from headwater.ledger.schema import answers, erasures, feedback, metadata
 
-_ROWS = 1000
-"""Rows given at a time by :meth:`Erasures.texts`: bounds memory."""
+_ROWS = 200
+"""Rows read and given at a time by :meth:`Erasures.texts`: bounds memory."""
 
 
 class Erasures(LedgerPart):
@@ -113,12 +113,12 @@ class Erasures(LedgerPart):
 
     def texts(self) -> Iterator[tuple[str, list[str | None]]]:
         """Yield everything the ledger holds as text, as (table, values) in parts of bounded size."""
-        with self._engine.connect() as connection:
+        with self._engine.connect().execution_options(yield_per=_ROWS) as connection:
             for table in metadata.sorted_tables:
                 for column in table.columns:
                     if isinstance(column.type, (sa.String, sa.JSON)):
                         values = connection.execute(sa.select(sa.cast(column, sa.Text)))
-                        for part in values.scalars().partitions(_ROWS):
+                        for part in values.scalars().partitions():
                             yield table.name, list(part)
 
     def compact(self) -> None:

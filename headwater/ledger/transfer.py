@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headwater.errors import BackupError
-from headwater.ledger.base import LedgerPart
+from headwater.ledger.base import LedgerPart, ensure_corpus
 from headwater.ledger.engine import write
 from headwater.ledger.schema import (
     UtcDateTime,
@@ -24,13 +24,14 @@ from headwater.ledger.schema import (
     erasures,
     leases,
     metadata,
+    releases,
     reveals,
 )
 
 Rows: TypeAlias = Iterator[dict[str, Any]]
 
-_ROWS = 1000
-"""Rows read or written at a time: bounds memory."""
+_ROWS = 200
+"""Rows read or written at a time: bounds memory. An answer may have 10 KB."""
 
 _OF_THIS_DATABASE = frozenset({leases.name})
 """Not kept: who is writing now. The token of a lease must go on growing in the database that it is checked in."""
@@ -54,24 +55,43 @@ class Transfer(LedgerPart):
             yield ((table.name, _exported(connection, table, corpus)) for table in _tables(corpus))
 
     def holds_rows(self, corpus: str | None) -> bool:
-        """Return whether a corpus was ever indexed here; for None, whether there is an API key."""
+        """Return whether a corpus has releases but those of an unfinished restore; for None, whether there is an API key."""
         query = sa.select(sa.func.count())
-        query = query.select_from(api_keys) if corpus is None else query.where(corpora.c.corpus == corpus)
+        if corpus is None:
+            query = query.select_from(api_keys)
+        else:
+            query = query.where(releases.c.corpus == corpus, releases.c.state != "restoring")
         with self._engine.connect() as connection:
             return bool(connection.execute(query).scalar())
 
+    def remembers(self, corpus: str) -> bool:
+        """Return whether releases of a corpus were ever numbered here, or documents of it erased."""
+        with self._engine.connect() as connection:
+            numbered = connection.execute(sa.select(corpora.c.last_release).where(corpora.c.corpus == corpus)).scalar()
+            erased = connection.execute(sa.select(erasures.c.id).where(erasures.c.corpus == corpus).limit(1)).first()
+        return bool(numbered or erased)
+
     def clear_rows(self, corpus: str | None) -> None:
-        """Delete what :meth:`exported` gives, but the audit log, the reveals, the erasures and the API keys."""
+        """Delete what :meth:`exported` gives, but the audit log, the reveals, the erasures and the API keys.
+
+        Of a corpus' own row it stays known which release numbers and generations were given out; a new generation begins.
+        """
         with write(self._engine) as connection:
             for table in reversed(_tables(corpus)):
-                if table.name not in _ONLY_ADDED_TO:
+                if table is corpora:
+                    emptied = dict.fromkeys(set(table.c.keys()) - {"corpus", "last_release", "generation"})
+                    connection.execute(
+                        table.update().where(_scope(table, corpus)).values(generation=table.c.generation + 1, **emptied)
+                    )
+                elif table.name not in _ONLY_ADDED_TO:
                     connection.execute(table.delete().where(_scope(table, corpus)))
 
     def import_rows(self, tables: Mapping[str, Rows], corpus: str | None) -> int:
         """Insert rows that :meth:`exported` gave, in one transaction; return how many were new.
 
-        Rows whose key is there already are left as they are. Raises BackupError, and changes nothing, for a table or a
-        column that this version does not have, or a row of another corpus.
+        Rows whose key is there already are left as they are, but a corpus' own: its release numbers and generations go on
+        from the higher ones, those that are there or those that come. Raises BackupError, and changes nothing, for what
+        :func:`check_rows` refuses.
         """
         known = {table.name: table for table in _tables(corpus)}
         unknown = sorted(set(tables) - set(known))
@@ -81,8 +101,25 @@ class Transfer(LedgerPart):
         with write(self._engine) as connection:
             for name, table in known.items():  # in the order that foreign keys need
                 for part in _parts(tables.get(name, iter(()))):
-                    count += _insert(connection, table, [_imported(table, row, corpus) for row in part])
+                    complete = [_imported(table, row, corpus) for row in part]
+                    count += (_put_corpora if table is corpora else _insert)(connection, table, complete)
         return count
+
+
+def check_rows(name: str, rows: Rows, corpus: str | None) -> None:
+    """Raise BackupError for what could not be imported into the table ``name``, without any database.
+
+    That is a table or a column that this version does not have, a row that lacks what has no default, a value that the
+    column can't hold, or a row of another corpus. The message names the row, counted from 1.
+    """
+    table = {table.name: table for table in _tables(corpus)}.get(name)
+    if table is None:
+        raise BackupError(f"This version of Headwater has no ledger table {name}.")
+    for number, row in enumerate(rows, 1):
+        try:
+            _imported(table, row, corpus)
+        except BackupError as error:
+            raise BackupError(f"Row {number}: {error}") from error
 
 
 def _tables(corpus: str | None) -> list[sa.Table]:
@@ -100,13 +137,13 @@ def _scope(table: sa.Table, corpus: str | None) -> sa.ColumnElement[bool]:
 
 def _exported(connection: sa.Connection, table: sa.Table, corpus: str | None) -> Rows:
     query = sa.select(table).where(_scope(table, corpus)).order_by(*table.primary_key.columns)
-    for part in connection.execute(query).mappings().partitions(_ROWS):
-        for row in part:
-            yield {
-                name: value.isoformat() if isinstance(value, datetime) else value
-                for name, value in row.items()
-                if not _numbered(table, name)
-            }
+    # Not all of a table at once, which is what PostgreSQL's driver gives unless it is asked for parts.
+    for row in connection.execute(query, execution_options={"yield_per": _ROWS}).mappings():
+        yield {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in row.items()
+            if not _numbered(table, name)
+        }
 
 
 def _imported(table: sa.Table, row: Mapping[str, Any], corpus: str | None) -> dict[str, Any]:
@@ -115,13 +152,29 @@ def _imported(table: sa.Table, row: Mapping[str, Any], corpus: str | None) -> di
         raise BackupError(f"Ledger table {table.name} has no column {', '.join(unknown)} in this version of Headwater.")
     if corpus is not None and row.get("corpus") != corpus:
         raise BackupError(f"A row of the ledger table {table.name} is not of corpus {corpus!r}.")
+    missing = [column.name for column in table.c if not _complete(table, column, row)]
+    if missing:
+        raise BackupError(f"A row of the ledger table {table.name} lacks {', '.join(missing)}, which it must have.")
     return {name: _value(table.c[name], value) for name, value in row.items()}
 
 
+def _complete(table: sa.Table, column: sa.Column[Any], row: Mapping[str, Any]) -> bool:
+    if column.name in row:
+        # In a column of JSON None is a value.
+        return row[column.name] is not None or column.nullable or isinstance(column.type, sa.JSON)
+    return bool(column.nullable) or column.server_default is not None or _numbered(table, column.name)
+
+
 def _value(column: sa.Column[Any], value: Any) -> Any:
-    if isinstance(value, str) and isinstance(column.type, UtcDateTime):
-        return datetime.fromisoformat(value)
-    return value
+    if value is None or not isinstance(column.type, UtcDateTime):
+        return value
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.tzinfo is None:
+        raise BackupError(f"Column {column.name} of the ledger table {column.table.name} has a value that is no time.")
+    return found
 
 
 def _numbered(table: sa.Table, column: str) -> bool:
@@ -135,6 +188,21 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str,
     for row in rows:  # one by one: rows of an older version lack columns, which then take their defaults
         added += max(connection.execute(insert(table).values(**row).on_conflict_do_nothing()).rowcount, 0)
     return added
+
+
+def _put_corpora(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+    for row in rows:
+        ensure_corpus(connection, row["corpus"])
+        mine = table.c.corpus == row["corpus"]
+        there = connection.execute(
+            sa.select(table.c.last_release, table.c.generation).where(mine).with_for_update()
+        ).one()
+        numbers = {
+            "last_release": max(row["last_release"], there.last_release),
+            "generation": max(row.get("generation", 0), there.generation) + 1,
+        }
+        connection.execute(table.update().where(mine).values(**{**row, **numbers}))
+    return len(rows)
 
 
 def _parts(rows: Rows) -> Iterator[list[dict[str, Any]]]:
