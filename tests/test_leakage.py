@@ -34,6 +34,7 @@ from headwater.types import Principal
 from serving import create_app
 from serving.access import Access
 from serving.access.settings import AccessSettings
+from tests.conftest import SMALL, use_project, write_corpus
 from tests.leak_corpus import GROUPS, NAME, Vault, Watch, change_rules, make_vault, narrowed, subsets
 
 pytestmark = pytest.mark.slow
@@ -251,6 +252,47 @@ def test_no_answer_shows_what_its_reader_may_not_see_remembered_or_not(corpus: C
     watch = Watch(built, built.allowed())
     answered = check_answers(corpus, built, watch, watch, ANSWERS, seed=6)
     assert answered > ANSWERS / 5
+
+
+PUBLIC = {
+    "boats.md": "# Boats\n\nThe green rowing boat is lent at the jetty. Merger notices hang beside the boat shed door.\n",
+    "bikes.md": "# Bicycles\n\nThe bicycle shed opens at six. A bicycle is lent for two days, a boat for two hours.\n",
+    "pumps.md": "# Pumps\n\nThe pump room is cleaned on Mondays by the yard crew with a long brush.\n",
+}
+HIDDEN = {
+    f"hr/{number}.md": f"# Note {number}\n\nIn {what} the merger and the new boat are told to nobody before spring.\n"
+    for number, what in enumerate(["board minutes", "a legal letter", "the directors' mail", "a press note", "a talk"])
+}
+
+
+def test_no_score_changes_with_documents_that_its_reader_may_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = [{"prefix": "", "groups": ["*"]}, {"prefix": "hr/", "groups": ["hr"]}]
+    orders: list[list[list[str]]] = []
+    scores: list[list[float]] = []
+    for number, files in enumerate((PUBLIC, PUBLIC | HIDDEN)):
+        root = tmp_path / str(number)
+        use_project(root, monkeypatch)
+        folder = write_corpus(
+            root, SMALL, files, access=access, retrieval={"learning_queries": 0}, gate={"known_item_queries": 0}
+        )
+        with open_corpus(folder) as corpus:
+            Pipeline(corpus, workers=1).run()
+            orders.append([])
+            scores.append([])
+            for query in ("merger", "boat", "bicycle merger boat", "Where is the boat lent?", "directors", "pump"):
+                for mode in ("sparse", "dense", "hybrid"):
+                    asked: dict[str, Any] = {"mode": mode, "principal": Principal(frozenset({"crew"}))}
+                    passages, explained = corpus.search(query, 10, **asked), corpus.explain(query, 10, **asked)
+                    orders[-1] += [[one.key for one in passages], [hit.key for hit in explained.hits]]
+                    scores[-1] += [one.score for one in passages]
+                    for hit in explained.hits:
+                        scores[-1] += [hit.score, *(hit.dense or (0, 0.0)), *(hit.sparse or (0, 0.0))]
+            assert any(one.key in HIDDEN for one in corpus.search_as(None, "merger", 10)) == bool(number)
+    assert orders[0] == orders[1]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+    assert len(scores[0]) > 100
 
 
 def check_documents(corpus: Corpus, watches: dict[int, Watch], numbers: list[int], every: int = 1) -> None:
