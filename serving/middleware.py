@@ -40,6 +40,11 @@ SECURITY_HEADERS = {
 GUARDED = ("/v1", "/mcp", "/metrics")
 """What only known callers reach: these paths and all below them. Everything else shows no corpus' contents."""
 
+_OWN_SITES = frozenset({"same-origin", "none"})
+"""What ``Sec-Fetch-Site`` says of requests of our own pages, and of what the user typed or has as a bookmark."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -58,7 +63,8 @@ def is_guarded(path: str) -> bool:
 
 class Surround:
     """The outermost middleware. ``access`` guards what is under :data:`GUARDED`, and the caller is left in the request's
-    state. ``loopback_only`` refuses requests addressed to another host, which is how a web page elsewhere would reach a
+    state. What a browser sends there from a page of another site is refused, unless it has credentials, which a browser adds
+    to none by itself: a service that needs none would answer any page that its user looks at. ``loopback_only`` refuses requests addressed to another host, which is how a web page elsewhere would reach a
     service on this machine by rebinding its name (DNS rebinding).
     """
 
@@ -115,6 +121,8 @@ class Surround:
 
         try:
             refusal = self._refusal(headers, most)
+            if refusal is None and guarded and "authorization" not in headers and _is_of_another_site(headers):
+                refusal = 403, "A page of another site may send this with credentials only.", {}
             if refusal is None and guarded:
                 refusal = await self._know_caller(scope, headers, request_id)
             if refusal is not None:
@@ -177,6 +185,29 @@ def _route_of(scope: Scope) -> str | None:
 
 def _too_large(most: int) -> _Refusal:
     return 413, f"The request body is larger than {most} bytes.", {"Connection": "close"}
+
+
+def _is_of_another_site(headers: Headers) -> bool:
+    """Say whether a browser sent the request for a page of another origin; what isn't a browser says nothing of that.
+
+    Of browsers that don't say where from (``Sec-Fetch-Site``, W3C Fetch Metadata) ``Origin`` does, which they send with
+    every POST; ``null``, of pages without an origin, is another one.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site.lower() not in _OWN_SITES
+    if origin is None:
+        return False
+    try:
+        asking = urlsplit(origin)
+        default = _DEFAULT_PORTS.get(asking.scheme)
+        addressed = urlsplit(f"//{headers.get('host', '')}")
+        return asking.hostname is None or (asking.hostname, asking.port or default) != (
+            addressed.hostname,
+            addressed.port or default,
+        )
+    except ValueError:  # no port
+        return True
 
 
 def _host_name(host: str) -> str:

@@ -39,7 +39,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         422: "The request is not valid; `errors` names the fields.",
         429: "A rate limit or quota is used up; `Retry-After` says when to come back.",
         500: "Something went wrong in the service; its log has the details under the request's id.",
-        503: "The corpus can't be searched at the moment, or too many questions are being answered.",
+        503: "The corpus can't be searched at the moment, or too much of this kind is at work already; `Retry-After`, "
+        "where it is known, says when to come back.",
     }.items()
 }
 """What every /v1 endpoint may answer instead of its result."""

@@ -30,7 +30,7 @@ from headwater.project import CORPUS_FILE, Project
 from headwater.types import Usage
 from serving import create_app, run
 from serving.access import Access, Caller, Identity
-from serving.access.callers import LOCAL
+from serving.access.callers import LOCAL, REFUSALS_PER_MINUTE
 from serving.access.limits import Limiter
 from serving.access.settings import AccessSettings
 from serving.middleware import is_guarded
@@ -533,12 +533,27 @@ def test_over_its_rate_a_key_is_refused_until_it_waited(client: TestClient, ledg
     assert ask(client, "search", headers).status_code == 200
 
 
-def test_a_refused_scope_costs_nothing(client: TestClient, ledger: Ledger) -> None:
-    headers = key(ledger, "search", limits=KeyLimits(requests_per_day=1))
-    for _ in range(3):
+def test_a_refused_scope_costs_as_much_as_any_request(client: TestClient, ledger: Ledger) -> None:
+    headers = key(ledger, "search", limits=KeyLimits(requests_per_day=3))
+    for _ in range(2):
         check_problem(ask(client, "answer", headers), 403)
     assert ask(client, "search", headers).status_code == 200
     check_problem(ask(client, "search", headers), 429)
+    check_problem(ask(client, "answer", headers), 429)
+
+
+def test_who_is_refused_over_and_over_is_slowed_down_and_fills_no_audit_log(
+    ledger: Ledger, small_corpus: Corpus, clock: Clock
+) -> None:
+    headers, other = key(ledger, "search", "admin", name="admin"), key(ledger, "search", name="reader")
+    with serve(Access(ledger=ledger, limiter=Limiter(clock=clock, now=clock.now)), small_corpus) as client:
+        found = [client.get("/v1/admin/keys", headers=other).status_code for _ in range(100)]
+        assert found == [403] * REFUSALS_PER_MINUTE + [429] * (100 - REFUSALS_PER_MINUTE)
+        assert ask(client, "search", other).status_code == 200
+        assert {client.get("/v1/admin/keys", headers=headers).status_code for _ in range(50)} == {200}
+    first, last = reversed(ledger.audit_entries(action="access"))
+    assert (first.counts, last.counts) == ({}, {"attempts": REFUSALS_PER_MINUTE - 1})
+    assert {(one.who, one.target, one.outcome) for one in (first, last)} == {(first.who, "admin", "refused")}
 
 
 def test_defaults_of_the_service_limit_keys_without_limits(ledger: Ledger, small_corpus: Corpus) -> None:

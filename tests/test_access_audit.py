@@ -160,6 +160,24 @@ def test_entries_that_follow_one_another_are_written_together(ledger: Ledger, mo
     assert written == [20]
 
 
+def test_refusals_that_are_repeated_within_a_minute_are_counted(ledger: Ledger) -> None:
+    moment = [0.0]
+    trail = Trail(ledger, retention_days=30, clock=lambda: moment[0])
+    for _ in range(5):
+        trail.refused(entry(1, action="access", target="admin", outcome="refused"))
+    trail.refused(entry(2, action="access", target="admin", outcome="refused"))
+    moment[0] = 61.0
+    for _ in range(3):
+        trail.refused(entry(1, action="access", target="admin", outcome="refused"))
+    trail.start()
+    trail.close()
+    told = [(one.who, one.counts.get("attempts")) for one in ledger.audit_entries(action="access")]
+    # A minute is entered when the next begins, or as soon as the writer looks.
+    assert sorted(told, key=str) == sorted(
+        [("key:1", None), ("key:1", 4), ("key:1", None), ("key:1", 2), ("key:2", None)], key=str
+    )
+
+
 def test_what_does_not_fit_is_dropped_at_once_counted_and_told(ledger: Ledger) -> None:
     trail = Trail(ledger, retention_days=10, size=20)
     started = time.monotonic()

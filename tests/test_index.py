@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,44 @@ def test_sparse_search_weighs_terms_by_how_rare_they_are(engine: ReleaseEngine) 
     nothing = SparseVector(np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.float32))
     assert searcher.search(SearchRequest(limit=5, sparse=nothing)) == []
     searcher.close()
+
+
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+def test_no_score_tells_of_points_that_the_asker_may_not_read(engine: ReleaseEngine, mode: str) -> None:
+    readable = [number for number in range(120) if number % 5]
+    build(engine, 1, [(number, 0) for number in readable])
+    build(engine, 2, numbers(120))
+    build(engine, 3, numbers(180))
+    build(engine, 4, [], parent=3, deletes=list(range(120, 180)))
+    without, *beside_hidden = (engine.open(release) for release in (1, 2, 4))
+    public = {chunk_id(number) for number in readable}
+    for number, filters in enumerate([{}, {"page": 1}, {"content_type": "text/html"}] * 4):
+        request = SearchRequest(
+            limit=20,
+            dense=unit(number, 99) if mode != "sparse" else None,
+            sparse=SparseVector(*terms(number, 5)) if mode != "dense" else None,
+            dense_weight=0.6,
+            filters=filters | {"doc_id": [f"doc{one}" for one in range(30)]},
+        )
+        wanted = without.search(request)
+        assert wanted and {hit.chunk_id for hit in wanted} <= public
+        for searcher in beside_hidden:
+            hits = searcher.search(request)
+            assert [hit.chunk_id for hit in hits] == [hit.chunk_id for hit in wanted]
+            for hit, other in zip(hits, wanted, strict=True):
+                assert hit.score == pytest.approx(other.score, rel=1e-5)
+                assert hit.found.keys() == other.found.keys()
+                for name, place in hit.found.items():
+                    assert place == pytest.approx(other.found[name], rel=1e-5)
+        # Everybody's words count for those who may read everything, whichever way they are let in.
+        everyone, staff = (
+            [(hit.chunk_id, hit.score) for hit in beside_hidden[1].search(replace(request, readers=readers))]
+            for readers in (None, frozenset({"*", "staff", *(f"g{one}" for one in range(20))}))
+        )
+        assert [chunk for chunk, _ in everyone] == [chunk for chunk, _ in staff]
+        np.testing.assert_allclose([score for _, score in everyone], [score for _, score in staff], rtol=1e-5)
+    for searcher in (without, *beside_hidden):
+        searcher.close()
 
 
 def test_hybrid_search_fuses_both_rankings_by_reciprocal_rank(engine: ReleaseEngine) -> None:

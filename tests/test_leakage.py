@@ -10,19 +10,22 @@ import copy
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from headwater import releases
 from headwater.answering.events import Finished, Started
-from headwater.api_keys import KeyLimits
+from headwater.api_keys import KeyLimits, Scope
 from headwater.corpus import Corpus, open_corpus, readers_of_principal
 from headwater.documents import page_of_documents
 from headwater.errors import NotFoundError
@@ -34,6 +37,7 @@ from headwater.types import Principal
 from serving import create_app
 from serving.access import Access
 from serving.access.settings import AccessSettings
+from tests.conftest import SMALL, use_project, write_corpus
 from tests.leak_corpus import GROUPS, NAME, Vault, Watch, change_rules, make_vault, narrowed, subsets
 
 pytestmark = pytest.mark.slow
@@ -204,14 +208,17 @@ def test_taken_away_permissions_hold_in_every_release_and_after_a_rollback(
     lost = sum(bool(before[key] - older[key]) for key in now)
     gained = sum(bool(now[key] - before[key]) for key in now)
     assert lost > 10 and gained > 10
-    with opened(vault) as corpus:
+    with opened(vault) as corpus, every_door(corpus, vault, tmp_path / "keys.db") as doors:
+        doors.knock(Watch(vault, before), Watch(vault, before), seed=8)
         Pipeline(corpus, workers=1).run()
         assert corpus.live() == 2
+        doors.knock(watches[2], watches[2], seed=9)
         found, _ = search_pairs(corpus, vault, watches.__getitem__, watches[2], [1, 2], OLDER_PAIRS // 2, seed=3)
         assert found > OLDER_PAIRS / 4
         check_documents(corpus, watches, [1, 2], every=40)
         releases.rollback(corpus, 1, reason="A test.")
         assert corpus.live() == 1
+        doors.knock(watches[1], watches[2], seed=10)
         found, _ = search_pairs(corpus, vault, watches.__getitem__, watches[2], [1], OLDER_PAIRS // 2, seed=4)
         assert found > OLDER_PAIRS / 4
         check_answers(corpus, vault, watches[1], watches[2], 40, seed=5)
@@ -251,6 +258,47 @@ def test_no_answer_shows_what_its_reader_may_not_see_remembered_or_not(corpus: C
     watch = Watch(built, built.allowed())
     answered = check_answers(corpus, built, watch, watch, ANSWERS, seed=6)
     assert answered > ANSWERS / 5
+
+
+PUBLIC = {
+    "boats.md": "# Boats\n\nThe green rowing boat is lent at the jetty. Merger notices hang beside the boat shed door.\n",
+    "bikes.md": "# Bicycles\n\nThe bicycle shed opens at six. A bicycle is lent for two days, a boat for two hours.\n",
+    "pumps.md": "# Pumps\n\nThe pump room is cleaned on Mondays by the yard crew with a long brush.\n",
+}
+HIDDEN = {
+    f"hr/{number}.md": f"# Note {number}\n\nIn {what} the merger and the new boat are told to nobody before spring.\n"
+    for number, what in enumerate(["board minutes", "a legal letter", "the directors' mail", "a press note", "a talk"])
+}
+
+
+def test_no_score_changes_with_documents_that_its_reader_may_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = [{"prefix": "", "groups": ["*"]}, {"prefix": "hr/", "groups": ["hr"]}]
+    orders: list[list[list[str]]] = []
+    scores: list[list[float]] = []
+    for number, files in enumerate((PUBLIC, PUBLIC | HIDDEN)):
+        root = tmp_path / str(number)
+        use_project(root, monkeypatch)
+        folder = write_corpus(
+            root, SMALL, files, access=access, retrieval={"learning_queries": 0}, gate={"known_item_queries": 0}
+        )
+        with open_corpus(folder) as corpus:
+            Pipeline(corpus, workers=1).run()
+            orders.append([])
+            scores.append([])
+            for query in ("merger", "boat", "bicycle merger boat", "Where is the boat lent?", "directors", "pump"):
+                for mode in ("sparse", "dense", "hybrid"):
+                    asked: dict[str, Any] = {"mode": mode, "principal": Principal(frozenset({"crew"}))}
+                    passages, explained = corpus.search(query, 10, **asked), corpus.explain(query, 10, **asked)
+                    orders[-1] += [[one.key for one in passages], [hit.key for hit in explained.hits]]
+                    scores[-1] += [one.score for one in passages]
+                    for hit in explained.hits:
+                        scores[-1] += [hit.score, *(hit.dense or (0, 0.0)), *(hit.sparse or (0, 0.0))]
+            assert any(one.key in HIDDEN for one in corpus.search_as(None, "merger", 10)) == bool(number)
+    assert orders[0] == orders[1]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+    assert len(scores[0]) > 100
 
 
 def check_documents(corpus: Corpus, watches: dict[int, Watch], numbers: list[int], every: int = 1) -> None:
@@ -312,9 +360,125 @@ def test_receipts_and_lists_name_and_count_what_their_reader_may_see(
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
-GENEROUS = AccessSettings(
-    limits=KeyLimits(per_minute={"search": 10**6, "answer": 10**6, "documents": 10**6, "receipts": 10**6})
+SCOPES: list[Scope] = ["search", "answer", "documents", "receipts", "feedback", "questions"]
+GENEROUS = AccessSettings(limits=KeyLimits(per_minute=dict.fromkeys(SCOPES, 10**6)))
+DOORS = (
+    "retrieve",
+    "explain",
+    "answer",
+    "answer again",
+    "stream",
+    "chat",
+    "search by MCP",
+    "answer by MCP",
+    "document by MCP",
+    "document",
+    "documents",
+    "receipts",
+    "record",
+    "feedback",
+    "unanswered",
 )
+KNOCKS = 150
+
+
+class Doors:
+    """One application, and keys of different groups that ask it the same things again and again."""
+
+    def __init__(self, client: TestClient, vault: Vault, holders: dict[frozenset[str], dict[str, str]]) -> None:
+        self._client = client
+        self._holders = holders
+        self._keys = sorted(vault.keys())
+        choose = random.Random(11)
+        # So few that most are asked by several keys, and again after everything has changed.
+        self._questions = choose.sample(vault.questions, 12)
+        self._answers: dict[frozenset[str], list[str]] = {groups: [] for groups in holders}
+
+    def knock(self, live: Watch, now: Watch, seed: int) -> None:
+        """Come to every door as everybody. Passages follow ``live``, all else who may read the documents ``now``.
+
+        What ``live`` shows a reader ``now`` does, too.
+        """
+        choose = random.Random(seed)
+        statuses: Counter[int] = Counter()
+        passages = 0
+        for number in range(KNOCKS):
+            door, groups = DOORS[number % len(DOORS)], choose.choice(list(self._holders))
+            response = self._open(door, groups, choose)
+            statuses[response.status_code] += 1
+            assert not now.leaks(response.text, groups), (number, door, sorted(groups))
+            found = response.json() if door != "stream" else {}
+            if door in ("retrieve", "explain"):
+                shown = [one["key"] for one in found["passages"]]
+                assert all(live.may(key, groups) for key in shown), (number, door, sorted(groups))
+                passages += len(shown)
+            elif door == "answer":
+                self._answers[groups].append(found["id"])
+        assert statuses.keys() <= {200, 404} and statuses[200] > 0.7 * KNOCKS, statuses
+        assert passages
+
+    def _open(self, door: str, groups: frozenset[str], choose: random.Random) -> httpx.Response:
+        question, doc = choose.choice(self._questions), document_id(NAME, choose.choice(self._keys))
+        where, body = {"corpus": NAME}, {"corpus": NAME, "question": question}
+        if door in ("retrieve", "explain"):
+            body = {"corpus": NAME, "query": question, "k": 20, "explain": door == "explain"}
+            return self._post(groups, "/v1/retrieve", body)
+        if door == "answer":
+            return self._post(groups, "/v1/answer", body)
+        if door == "answer again":  # the name that somebody else gave, or oneself before all changed
+            return self._post(groups, "/v1/answer", body, {"Idempotency-Key": f"k{self._questions.index(question)}"})
+        if door == "stream":
+            return self._post(groups, "/v1/answer/stream", body)
+        if door == "chat":
+            said = {"model": f"headwater/{NAME}", "messages": [{"role": "user", "content": question}]}
+            return self._post(groups, "/v1/chat/completions", said)
+        if door == "search by MCP":
+            return self._tool(groups, "search", query=question, k=20)
+        if door == "answer by MCP":
+            return self._tool(groups, "answer", question=question)
+        if door == "document by MCP":
+            return self._tool(groups, "open_document", doc_id=doc)
+        if door == "document":
+            return self._get(groups, f"/v1/documents/{doc}", where)
+        if door == "documents":
+            return self._get(groups, "/v1/documents", where)
+        if door == "receipts":
+            return self._get(groups, "/v1/receipts", where)
+        if door == "unanswered":
+            return self._get(groups, "/v1/unanswered-questions", where)
+        owner = choose.choice([some for some in self._answers if self._answers[some]])
+        answer = choose.choice(self._answers[owner])
+        if door == "record":
+            found = self._get(groups, f"/v1/answers/{answer}", {})
+        else:
+            found = self._post(groups, "/v1/feedback", {"answer": answer, "kind": "thumbs_down"})
+        assert found.status_code == (200 if owner == groups else 404)
+        return found
+
+    def _get(self, groups: frozenset[str], path: str, query: dict[str, str]) -> httpx.Response:
+        return self._client.get(path, params=query, headers=self._holders[groups])
+
+    def _post(
+        self, groups: frozenset[str], path: str, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})
+    ) -> httpx.Response:
+        return self._client.post(path, json=body, headers={**self._holders[groups], **headers})
+
+    def _tool(self, groups: frozenset[str], name: str, **arguments: Any) -> httpx.Response:
+        called = {"name": name, "arguments": arguments}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
+        found = self._post(groups, "/mcp", message, {"Accept": "application/json, text/event-stream"})
+        assert name == "open_document" or not found.json()["result"]["isError"], found.text
+        return found
+
+
+@contextmanager
+def every_door(corpus: Corpus, vault: Vault, path: Path) -> Iterator[Doors]:
+    """Serve ``corpus`` until the block ends; the keys' ledger lies at ``path``."""
+    with closing(Ledger(f"sqlite:///{path}")) as ledger:
+        holders = {groups: bearer(ledger, groups) for groups in random.Random(12).sample(READERS, 8)}
+        app = create_app(corpora={NAME: corpus}, access=Access(ledger=ledger, settings=GENEROUS))
+        with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+            yield Doors(client, vault, holders)
 
 
 @pytest.mark.shard
@@ -374,6 +538,5 @@ def test_keys_of_different_groups_are_shown_nothing_of_each_other(corpus: Corpus
 
 def bearer(ledger: Ledger, groups: frozenset[str]) -> dict[str, str]:
     name = "+".join(sorted(groups)) or "nobody"
-    scopes: Any = ["search", "answer", "documents", "receipts"]
-    _, text = ledger.create_api_key(name, scopes=scopes, groups=groups, who="os:test")
+    _, text = ledger.create_api_key(name, scopes=SCOPES, groups=groups, who="os:test")
     return {"Authorization": f"Bearer {text}"}

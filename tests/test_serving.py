@@ -673,7 +673,65 @@ def test_the_callers_request_id_is_kept_when_it_is_harmless(client: TestClient) 
 
 def test_other_origins_get_no_permission(client: TestClient) -> None:
     headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
-    assert client.options("/v1/retrieve", headers=headers).status_code == 405
+    assert client.options("/v1/retrieve", headers=headers).status_code == 403
+    allowed = client.options("/v1/retrieve", headers=headers | {"Authorization": "Bearer x"})
+    assert allowed.status_code == 405 and "access-control-allow-origin" not in allowed.headers
+
+
+ELSEWHERE = [
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://elsewhere.example"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:3000"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "sideways"},
+    {"Origin": "http://elsewhere.example"},
+    {"Origin": "http://127.0.0.1:3000"},
+    {"Origin": "http://127.0.0.1"},
+    {"Origin": "http://127.0.0.1:none"},
+    {"Origin": "null"},
+]
+
+OURS = [
+    {},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1:8000"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "http://127.0.0.1:8000"},
+]
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", None])
+def test_a_page_of_another_site_asks_nothing(headers: dict[str, str], kind: str | None) -> None:
+    headers = headers | ({"Content-Type": kind} if kind else {})
+    corpus = OneDocument()
+    with serve(corpus, loopback_only=True) as client:
+        for path, body in (
+            ("/v1/retrieve", b'{"corpus":"works","query":"x"}'),
+            ("/v1/chat/completions", b'{"model":"headwater/works","messages":[{"role":"user","content":"x"}]}'),
+            ("/mcp", b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'),
+        ):
+            assert client.post(path, content=body, headers=headers).status_code == 403, path
+        assert client.get("/v1/documents?corpus=works", headers=headers).status_code == 403
+        # Links to the pages themselves work.
+        assert client.get("/", headers=headers).status_code == 200
+        assert client.get("/receipts", headers=headers).status_code == 200
+    assert corpus.asked == []
+
+
+@pytest.mark.parametrize("headers", OURS, ids=str)
+def test_our_own_page_and_other_programs_ask_as_ever(headers: dict[str, str]) -> None:
+    with serve(OneDocument(), loopback_only=True) as client:
+        asked = client.post("/v1/retrieve", json={"corpus": "works", "query": "x"}, headers=headers)
+        assert asked.status_code == 200
+
+
+def test_credentials_are_taken_from_any_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADWATER_API_TOKEN", "s3cret-token")
+    with serve(OneDocument()) as client:
+        for headers in ELSEWHERE:
+            asked = {"corpus": "works", "query": "x"}
+            bearer = headers | {"Authorization": "Bearer s3cret-token"}
+            assert client.post("/v1/retrieve", json=asked, headers=bearer).status_code == 200
+            assert client.post("/v1/retrieve", json=asked, headers=headers).status_code == 403
 
 
 def test_groups_and_filters_reach_the_search(client: TestClient) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -145,6 +147,48 @@ def test_what_was_erased_or_hidden_meanwhile_is_not_told_from_memory(
         assert len(ask(client, token).json()["questions"]) == 4
         monkeypatch.setattr(corpus, "pointer", lambda: moved)
         assert ask(client, token).json()["questions"] == []
+
+
+def test_slow_lists_hold_up_nobody_else_and_are_refused_when_too_many_wait(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+    at_work: list[int] = []
+
+    def slow(*_: Any, days: int, **options: Any) -> list[gaps.Gap]:
+        at_work.append(days)
+        assert may_end.wait(60)
+        return []
+
+    monkeypatch.setattr(questions, "find_gaps", slow)
+    owners = [{"Authorization": f"Bearer {key(corpus, 'questions')}"} for _ in range(15)]
+    reader = {"Authorization": f"Bearer {key(corpus, 'search')}"}
+    app = create_app(corpora={SMALL: corpus}, access=Access(ledger=corpus.ledger))
+
+    async def everybody() -> tuple[httpx.Response, list[httpx.Response]]:
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client:
+
+                async def ask_as(owner: int, days: int) -> httpx.Response:
+                    return await client.get(ADDRESS, params={"corpus": SMALL, "days": days}, headers=owners[owner])
+
+                asked = [asyncio.create_task(ask_as(number % 15, number + 1)) for number in range(60)]
+                try:
+                    while sum(task.done() for task in asked) < 52:
+                        await asyncio.sleep(0.01)
+                    other = await asyncio.wait_for(client.get("/v1/corpora", headers=reader), 30)
+                finally:
+                    may_end.set()
+                return other, [await task for task in asked]
+
+    other, answers = asyncio.run(everybody())
+    assert other.status_code == 200
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(refused) == 52 and all(answer.status_code in (200, 503) for answer in answers)
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+    assert all(answer.headers["content-type"] == "application/problem+json" for answer in refused)
+    assert len(at_work) == 8
 
 
 def test_the_audit_log_says_who_read_how_many(corpus: Corpus) -> None:

@@ -1,7 +1,7 @@
 """BM25 sparse vectors, by the encoder that ships with the Qdrant engine.
 
 A document's weights are the term-frequency half of BM25 (Robertson and Zaragoza 2009); the inverse document
-frequency is applied by the index at query time, over the points that the release holds. So a weight depends on
+frequency is applied by the index at query time, over the points of the release that the asker may read. So a weight depends on
 its own text and on one number of the corpus, the average length.
 """
 

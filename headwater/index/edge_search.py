@@ -12,7 +12,7 @@ import numpy as np
 
 from headwater.errors import ReleaseError
 from headwater.index.contract import Hit, IndexSpec, SearchRequest
-from headwater.index.filters import AllHold, AnyOf, Condition, Fails, OneHolds, StartsWith, conditions
+from headwater.index.filters import AllHold, AnyOf, Condition, Fails, OneHolds, StartsWith, conditions, readable
 from headwater.index.fusion import TIE_ROWS, Ranking, fuse, places, settle
 from headwater.index.request import (
     DENSE,
@@ -117,8 +117,9 @@ class EdgeSearcher:
             wanted[DENSE] = Query.Nearest(request.dense.tolist(), using=DENSE), nearest
         if request.sparse is not None and len(request.sparse.indices):
             terms = EdgeSparseVector(request.sparse.indices.tolist(), request.sparse.values.tolist())
-            # The empty filter makes the engine count living points only: else deleted ones weigh until a merge.
-            wanted[SPARSE] = Query.Nearest(terms, using=SPARSE), SearchParams(idf=IdfParams(Filter()))
+            # An empty filter will do, but not none: the engine then counts deleted points until a merge, too.
+            corpus = Filter(should=[_equals(one.field, value) for one in readable(request) for value in one.values])
+            wanted[SPARSE] = Query.Nearest(terms, using=SPARSE), SearchParams(idf=IdfParams(corpus))
         rows = depth(request) + TIE_ROWS
         return {
             name: QueryRequest(limit=rows, query=query, filter=condition, params=params, with_payload=False)

@@ -110,10 +110,16 @@ def conditions(request: SearchRequest) -> list[Condition]:
     Raises FilterError for a field that can't be filtered on, for a value or range that the field can't have or no index
     could hold, and for an expression that is too deep or too large.
     """
-    wanted = _parts(request.filters)
-    if request.readers is not None:
-        wanted.append(AnyOf("readers", tuple(sorted(request.readers))))
-    return wanted
+    return [*_parts(request.filters), *readable(request)]
+
+
+def readable(request: SearchRequest) -> list[AnyOf]:
+    """Return what must hold of a point that the asker may read at all; nothing where no permissions are asked for.
+
+    It is also the corpus that a term's rarity is counted in: counted among all points, a score would tell how many hidden
+    ones hold the word.
+    """
+    return [] if request.readers is None else [AnyOf("readers", tuple(sorted(request.readers)))]
 
 
 def check(expression: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from headwater.index import filters, visibility
 from headwater.index.collection import PointCollection, marker_id
 from headwater.index.connection import Connection, MissingCollectionError
 from headwater.index.contract import Hit, IndexSpec, SearchRequest
-from headwater.index.filters import AllHold, AnyOf, Fails, OneHolds, StartsWith, conditions
+from headwater.index.filters import AllHold, AnyOf, Fails, OneHolds, StartsWith, conditions, readable
 from headwater.index.fusion import TIE_ROWS, Ranking, fuse, places, settle
 from headwater.index.layout import rescoring
 from headwater.index.registry import Sealed
@@ -142,8 +142,8 @@ class ServerSearcher:
             )
         if request.sparse is not None and len(request.sparse.indices):
             terms = SparseVector(indices=request.sparse.indices.tolist(), values=request.sparse.values.tolist())
-            # Terms are weighed by what the release holds: not by other releases, and not by what the reader may see.
-            corpus = IdfCorpusParams(corpus=visibility.every(*self._seen()))
+            # Terms are weighed by what the reader may see of the release: not by other releases, nor by hidden points.
+            corpus = IdfCorpusParams(corpus=visibility.every(*self._seen(), *map(_condition, readable(request))))
             queries[SPARSE] = QueryRequest(
                 query=terms,
                 using=SPARSE,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from serving.access.limits import Allowance
 
 
+REFUSALS_PER_MINUTE = 60
+"""Requests a minute for a scope that the caller lacks: more than a person or a page that is set up wrongly sends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What authentication established; the same for every request with the same credentials.
@@ -93,12 +97,19 @@ class Caller:
         """Raise Forbidden (403) when the caller lacks the scope."""
         if scope not in self._identity.scopes:
             if scope == "admin":
-                self.record("access", target=scope, outcome="refused")
+                self._access.trail.refused(self.entry("access", target=scope, outcome="refused"))
             raise Forbidden(f"This takes the scope {scope}, which these credentials don't have.", scope)
 
     def take(self, scope: Scope) -> tuple[Allowance, ...]:
-        """Count one request and return how the caller's limits stand; LimitReached when one of them is used up."""
-        return self._access.limiter.take(self.id, scope, self._identity.limits)
+        """Count one request and return how the caller's limits stand; LimitReached when one of them is used up.
+
+        Without the scope, :data:`REFUSALS_PER_MINUTE` is the limit, unless the caller's own is lower.
+        """
+        limits = self._identity.limits
+        if not self.has(scope):
+            most = min(REFUSALS_PER_MINUTE, limits.per_minute.get(scope, REFUSALS_PER_MINUTE))
+            limits = limits.model_copy(update={"per_minute": {**limits.per_minute, scope: most}})
+        return self._access.limiter.take(self.id, scope, limits)
 
     def principal(self, groups: Iterable[str] | None = None) -> Principal:
         """Return whom to search as. None: the caller's own groups; else these, which a request named.

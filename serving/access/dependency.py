@@ -46,14 +46,15 @@ def caller(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
 def caller_of(connection: MutableMapping[str, Any], scope: Scope) -> Caller:
     """Return the caller of an ASGI connection, if it may do ``scope``: what :func:`caller` does, outside of FastAPI.
 
-    Counts one request against the caller's limits. Raises HTTPException 403 or 429.
+    Counts one request against the caller's limits, also one that is refused. Raises HTTPException 403 or 429.
     """
     state = connection["state"]
     found: Caller = state[STATE]
-    found.require(scope)
+    # First, so that what is refused counts, too: else nothing would slow down who tries one door after the other.
     try:
         state[LIMITS] = headers_of(found.take(scope))
     except LimitReached as reached:
         headers = {"Retry-After": str(reached.retry_after), **headers_of(reached.allowances)}
         raise HTTPException(429, f"{reached.detail} Try again in {reached.retry_after} s.", headers) from reached
+    found.require(scope)
     return found

@@ -10,6 +10,8 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -31,6 +33,9 @@ _WAIT_SECONDS = 0.5
 _GATHER_SECONDS = 0.2
 """How long the first entry of a batch waits for others: under load a write for each costs as much as a search."""
 
+_REPEAT_SECONDS = 60.0
+"""How long a refusal that is repeated is counted rather than entered again."""
+
 _RETRY_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
 
@@ -48,11 +53,29 @@ class Store(Protocol):
         """Delete old entries."""
 
 
-class Trail:
-    """Collects entries and writes them to ``store``; None keeps nothing."""
+@dataclass(slots=True)
+class _Refused:
+    """A refusal that was entered, when, and how many like it came since, of which ``last`` is the last."""
 
-    def __init__(self, store: Store | None, *, retention_days: int, size: int = QUEUED) -> None:
+    at: float
+    last: AuditEntry
+    more: int = 0
+
+
+class Trail:
+    """Collects entries and writes them to ``store``; None keeps nothing. ``clock`` gives seconds."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        *,
+        retention_days: int,
+        size: int = QUEUED,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
+        self._clock = clock
+        self._refused: dict[tuple[str, str, str | None], _Refused] = {}
         self._retention = timedelta(days=retention_days)
         self._queue: queue.Queue[AuditEntry] = queue.Queue(size)
         self._lock = threading.Lock()
@@ -75,6 +98,24 @@ class Trail:
             self._queue.put_nowait(entry)
         except queue.Full:
             self._drop(1)
+
+    def refused(self, entry: AuditEntry) -> None:
+        """Take an entry of something that was refused.
+
+        Those of one caller that differ in time and request only become two entries a minute: the first one, and at the
+        minute's end the last one, whose count ``attempts`` says how many followed the first.
+        """
+        if self._store is None:
+            return
+        name = entry.who, entry.action, entry.target
+        with self._lock:
+            known = self._refused.get(name)
+            if known is not None and self._clock() - known.at < _REPEAT_SECONDS:
+                known.more, known.last = known.more + 1, entry
+                return
+            self._refused[name] = _Refused(self._clock(), entry)
+        self._tell_repeated([known] if known else [])
+        self.add(entry)
 
     def used(self, key_id: str) -> None:
         """Note that a key is in use now."""
@@ -103,12 +144,25 @@ class Trail:
             self._dropped += count
             self._lost += count
 
+    def _tell_repeated(self, over: list[_Refused]) -> None:
+        for one in over:
+            if one.more:
+                self.add(replace(one.last, counts={"attempts": one.more}))
+
+    def _take_repeated(self, *, stopping: bool) -> list[_Refused]:
+        """Take out the refusals whose minute is over, or all of them."""
+        with self._lock:
+            now = self._clock()
+            names = [name for name, one in self._refused.items() if stopping or now - one.at >= _REPEAT_SECONDS]
+            return [self._refused.pop(name) for name in names]
+
     def _run(self) -> None:
         assert self._store is not None
         expired = used = float("-inf")
         batch: list[AuditEntry] = []
         while True:
             stopping = self._stop.is_set()
+            self._tell_repeated(self._take_repeated(stopping=stopping))
             self._fill(batch, wait=not stopping)
             moment = time.monotonic()
             try:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import anyio.to_thread
+from anyio import CapacityLimiter
 from cachetools import TTLCache
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
+from starlette.exceptions import HTTPException
 
 from headwater.answer_log.gaps import Gap, find_gaps
 from headwater.corpus import Corpus, readers_of_principal
@@ -16,6 +21,7 @@ from headwater.ledger import Pointer
 from serving.access import Caller, caller
 from serving.logs import note
 from serving.models import CorpusName, QueryGroups, Response
+from serving.places import Places, TooManyAnswers
 from serving.problems import RESPONSES
 from serving.shelf import Shelf
 
@@ -27,6 +33,16 @@ _SECONDS = 60.0
 
 _LISTS = 8
 """Lists kept per corpus, for different periods and readers."""
+
+_THREADS = 2
+"""Lists that are worked out at once: comparing thousands of questions takes seconds of a core, and searches go on."""
+
+_MOST, _MOST_OF_ONE = 8, 4
+"""Requests for lists that are at work or wait, of all callers and of one; others are asked to come back."""
+
+_RETRY_SECONDS = 5
+
+T = TypeVar("T")
 
 Place = Annotated[
     str | None,
@@ -63,9 +79,10 @@ def question_routes(shelf: Shelf) -> APIRouter:
     """Return the endpoint over the corpora of ``shelf``."""
     router = APIRouter(prefix="/v1", responses=RESPONSES, tags=["questions"])
     lists = _Lists()
+    desk = _Desk()
 
     @router.get("/unanswered-questions", summary="List what people ask and the documents don't say")
-    def unanswered(
+    async def unanswered(
         request: Request,
         who: Annotated[Caller, Depends(caller("questions"))],
         corpus: CorpusName,
@@ -81,10 +98,15 @@ def question_routes(shelf: Shelf) -> APIRouter:
         They are everybody's questions, whoever asked them, so this takes a scope of its own. Personal data was taken out
         before they were stored; what could not be stored is left out. At most 200 groups, and up to a minute old.
         """
-        opened = shelf.get(who.corpus(corpus))
-        readers = readers_of_principal(who.principal(groups))
-        period = days or opened.policy.monitor.window_days
-        found = [gap for gap in lists.get(opened, period, readers) if after is None or _order(gap) > _place(after)]
+        name, readers = who.corpus(corpus), readers_of_principal(who.principal(groups))
+
+        def listed() -> tuple[int, list[Gap]]:
+            opened = shelf.get(name)
+            period = days or opened.policy.monitor.window_days
+            return period, lists.get(opened, period, readers)
+
+        period, gaps = await desk.work(who.id, listed)
+        found = [gap for gap in gaps if after is None or _order(gap) > _place(after)]
         page = found[:limit]
         note(request, corpus=corpus, limit=limit, results=len(page))
         who.record("questions.read", corpus=corpus, counts={"questions": len(page)})
@@ -98,16 +120,35 @@ def question_routes(shelf: Shelf) -> APIRouter:
     return router
 
 
-class _Lists:
-    """The lists that were worked out lately, of the releases that are live now. Thread-safe; one works at a time."""
+class _Desk:
+    """Works in threads of its own, so that what is slow here holds none of those that everything else goes through."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._places = Places(_MOST, _MOST_OF_ONE)
+        self._threads: CapacityLimiter | None = None
+
+    async def work(self, who: str, task: Callable[[], T]) -> T:
+        """Return ``task()``. Raises HTTPException 503 when too many wait, those of the caller or all."""
+        if self._threads is None:
+            self._threads = CapacityLimiter(_THREADS)
+        try:
+            with self._places.taken(who):
+                return await anyio.to_thread.run_sync(task, limiter=self._threads)
+        except TooManyAnswers:
+            detail = "As many of these lists are being worked out as this service takes on at once. Try again."
+            raise HTTPException(503, detail, {"Retry-After": str(_RETRY_SECONDS)}) from None
+
+
+class _Lists:
+    """The lists that were worked out lately, of the releases that are live now. Thread-safe; one at a time of a corpus."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._held: dict[str, tuple[Pointer, TTLCache[tuple[int, frozenset[str]], list[Gap]]]] = {}
 
     def get(self, corpus: Corpus, days: int, readers: frozenset[str]) -> list[Gap]:
         """Return the groups of questions in the order of pages."""
-        with self._lock:
+        with self._locks[corpus.name]:
             pointer = corpus.pointer()
             known = self._held.get(corpus.name)
             # It moves when a document is erased or a permission taken away, too: what was held of before goes with it.
