@@ -25,6 +25,7 @@ from headwater.answering.verification.lexicon import (
     VERB_LAST,
     Polarity,
 )
+from headwater.answering.verification.signs import APPROXIMATE, CROSS
 from headwater.answering.verification.tokens import Token, stem
 from headwater.answering.verification.units import TIMES
 
@@ -51,9 +52,10 @@ _STRETCHES = frozenset({"in", "during", "the", "first", "next", "following"})
 
 _BESIDE_TIMES = frozenset({"the", "end", "of", "about", "around"})
 _COMPARISONS = {">=": ">=", "<=": "<=", "than": ""}
-_BOUND_WORDS = frozenset(
-    {"minimum", "maximum", "min", "max", "least", "most", "limit", "limited", "cap", "capped", ">="}
-)
+_BOUND_WORDS = {
+    1: frozenset({"minimum", "min", "least", ">="}),
+    -1: frozenset({"maximum", "max", "most", "limit", "limited", "cap", "capped", ">="}),
+}
 
 
 def turned_round(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str) -> bool:
@@ -99,7 +101,13 @@ def _markers(tokens: Sequence[Token], language: str) -> list[tuple[int, Polarity
         if token.lower == "no" and following is not None and (following.quantity is not None or following.breaks):
             continue  # "No. 5", and the "No," that opens an answer
         found.append((i, kind))
-    return found
+    # A cross beside a word that denies says the same once more: "❌ Don't".
+    return [
+        (i, kind)
+        for n, (i, kind) in enumerate(found)
+        if tokens[i].lower != CROSS
+        or not any(tokens[k].lower != CROSS and abs(k - i) <= REACH for k, _ in found[max(0, n - 1) : n + 2])
+    ]
 
 
 def _leftovers(
@@ -248,14 +256,21 @@ def _bound_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: T
     for i, token in enumerate(sentence):
         j = tiling.source_of[i]
         mine, theirs = token.quantity, source[j].quantity if j >= 0 else None
-        if mine is None or theirs is None or mine.bound == theirs.bound:
+        if mine is None or theirs is None:
+            continue
+        if mine.blur != theirs.blur:
+            exact, at = (sentence, i) if not mine.blur else (source, j)
+            beside = exact[max(0, at - _LIMIT_REACH) : at]
+            if "±" in (mine.blur, theirs.blur) or not any(other.lower in APPROXIMATE for other in beside):
+                return True
+        if mine.bound == theirs.bound:
             continue
         if mine.bound * theirs.bound < 0:
             return True
         unbounded, at = (source, j) if mine.bound else (sentence, i)
         firm = mine.firm if mine.bound else theirs.firm
         around = unbounded[max(0, at - REACH) : at + REACH]
-        if firm and not any(other.lower in _BOUND_WORDS for other in around):
+        if firm and not any(other.lower in _BOUND_WORDS[mine.bound or theirs.bound] for other in around):
             return True
     return False
 

@@ -20,6 +20,7 @@ from headwater.answering.verification.numbers import (
     read_time,
 )
 from headwater.answering.verification.quantities import join_numbers
+from headwater.answering.verification.signs import CROSS, MARKS, UNEQUAL
 
 if TYPE_CHECKING:
     from py_rust_stemmers import SnowballStemmer
@@ -65,6 +66,9 @@ _TOKEN = re.compile(
   | (?P<number>(?<!\w)\d+(?:[.,'’]\d+){0,12}(?:[^\W\d_]{1,4})?(?!\w))
   | (?P<wide>[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f])
   | (?P<word>[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]+)
+  | (?P<mark>"""
+    + MARKS
+    + r""")
   | (?P<symbol>[%€$£¥₹₽₩°‰])
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -158,7 +162,7 @@ def _raw(text: str, language: str) -> Iterator[Token]:
     while match := _TOKEN.search(text, position):
         start, position = match.start(), match.end()
         gap = text[last:start]
-        breaks = any(c in ',.;:!?()[]{}—–|\n"“”«»…，。；：！？、（）「」' for c in gap)
+        breaks = any(c in ',.;:!?()[]{}—–|\n"“”«»…，。；：！？、（）「」' for c in gap) or "~~" in gap
         stripped = gap.rstrip(" \t([{_")
         initial = last == 0 or "\n" in gap or stripped[-1:] in _OPENERS if (stripped or last == 0) else False
         kind = match.lastgroup
@@ -201,6 +205,9 @@ def _other(kind: str | None, piece: str, start: int, end: int, breaks: bool, ini
     if quantity is not None:
         quantity = quantity.negated() if negative and kind != "time" else quantity
         return Token(start, end, lower, quantity.key, "number", quantity=quantity, breaks=breaks, initial=initial)
+    if kind == "mark":
+        name = UNEQUAL if piece in (UNEQUAL, "!=") else CROSS
+        return Token(start, end, name, name, "function", breaks=breaks)
     if kind == "symbol":
         return Token(start, end, lower, lower, "function", breaks=breaks)
     if kind == "wide":
