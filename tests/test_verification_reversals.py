@@ -117,3 +117,89 @@ def test_hostile_signs_are_judged_in_bounded_time(agreeing: Verifier, text: str)
     check(agreeing, text + text, text)
     check(agreeing, text, "The gate opens at 9:30 am on Mondays.")
     assert time.process_time() - started < 10
+
+
+# --- disguises ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "Smoking is n\u043et allowed in the yard.",  # a Cyrillic letter
+        "Smoking is \u0578ot allowed in the yard.",  # an Armenian one
+        "Smoking is \u039d\u039f\u03a4 allowed in the yard.",  # Greek ones alone
+        "Smoking is n\u0332o\u0332t\u0332 allowed in the yard.",
+        "Smoking is n\u200bo\u00adt allowed in the yard.",
+        "Smoking is \u0274ot allowed in the yard.",
+        "Smoking is \u0274\u1d0f\u1d1b allowed in the yard.",
+        "Smoking is \u24dd\u24de\u24e3 allowed in the yard.",
+        "Smoking is \uff4e\uff4f\uff54 allowed in the yard.",
+        "Smoking is n-o-t allowed in the yard.",
+        "Smoking is n.o.t allowed in the yard.",
+        "Smoking is n_o_t allowed in the yard.",
+        "Smoking is n o t allowed in the yard.",
+        "Smoking isnt allowed in the yard.",
+        "Smoking isn`t allowed in the yard.",
+        "Smoking isn\u02bct allowed in the yard.",
+        "Smoking is ~~allowed~~ in the yard.",
+        "Smoking is <s>allowed</s> in the yard.",
+        "Smoking is a\u0336l\u0336l\u0336o\u0336w\u0336e\u0336d\u0336 in the yard.",
+        "\u274c Smoking is allowed in the yard.",
+        "Smoking is allowed in the yard \U0001f6ab.",
+        "Smoking is \u2717 allowed in the yard.",
+    ],
+)
+def test_a_disguised_denial_is_read_in_a_draft_and_in_a_source(agreeing: Verifier, draft: str) -> None:
+    source = "Smoking is allowed in the yard."
+    assert "negation" in check(agreeing, source, draft).reasons
+    assert "negation" in check(agreeing, draft, source).reasons
+    assert check(agreeing, draft, draft).sentence
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "draft"),
+    [
+        ("de", "Rauchen ist im Hof erlaubt.", "Rauchen ist im Hof ni\u0441ht erlaubt."),
+        ("de", "Rauchen ist im Hof erlaubt.", "Rauchen ist im Hof n-i-c-h-t erlaubt."),
+        ("fr", "Le tabac est autorisé.", "Le tabac n'est p\u0430s autorisé."),
+        ("es", "Se puede fumar en el patio.", "N\u043e se puede fumar en el patio."),
+        ("en", "They do tie up at the quay.", "They dont tie up at the quay."),
+        ("en", "They will tie up at the quay.", "They wont tie up at the quay."),
+        ("en", "They can tie up at the quay.", "They cant tie up at the quay."),
+    ],
+)
+def test_denials_are_disguised_in_other_words_and_languages(
+    agreeing: Verifier, language: str, source: str, draft: str
+) -> None:
+    assert "negation" in check(agreeing, source, draft, language).reasons
+
+
+def test_a_word_of_mixed_scripts_is_only_copied(agreeing: Verifier) -> None:
+    source = "Smoking isn't allowed in the yard."
+    assert check(agreeing, source, "Smoking is n\u043et allowed in the yard.").reasons == ("unsupported",)
+    assert check(agreeing, "Ann leads the yard.", "\u0410nn leads the yard.").sentence is None
+    assert check(agreeing, "The r\u03c1 valve leads to the yard.", "The r\u03c1 valve leads to the yard.").sentence
+
+
+@pytest.mark.parametrize(
+    ("source", "draft"),
+    [
+        ("Smoking is not allowed in the yard.", "Smoking isnt allowed in the yard."),
+        ("Smoking is not allowed in the yard.", "Smoking is n-o-t allowed in the yard."),
+        ("Don't smoke in the yard.", "Dont smoke in the yard."),
+        ("\u274c Don't smoke in the yard.", "Don't smoke in the yard."),
+        ("The fee is ~~40~~ 50 crowns.", "The fee is 50 crowns."),
+        ("The cafe\u0301 in the yard opens at six.", "The café in the yard opens at six."),
+        ("Plan A, B or C fits the yard.", "Plan A, B or C fits the yard."),
+    ],
+)
+def test_a_denial_that_both_have_needs_no_same_spelling(agreeing: Verifier, source: str, draft: str) -> None:
+    assert check(agreeing, source, draft).reasons == ()
+
+
+@pytest.mark.parametrize("text", ["n-" * 2000, "n o t " * 600, "n\u0332" * 2000, "\u24dd" * 4000, "n\u043et" * 1300])
+def test_hostile_spellings_are_judged_in_bounded_time(agreeing: Verifier, text: str) -> None:
+    started = time.process_time()
+    check(agreeing, text + text, text)
+    check(agreeing, text, "The gate opens at 9:30 am on Mondays.")
+    assert time.process_time() - started < 10

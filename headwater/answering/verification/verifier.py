@@ -15,6 +15,7 @@ from headwater.answering.verification.alignment import Tiling, tile
 from headwater.answering.verification.citations import alignments_of, citations_of
 from headwater.answering.verification.claims import ClaimCheck, Context, same, worst_first
 from headwater.answering.verification.clauses import adds_a_claim
+from headwater.answering.verification.disguise import is_disguised
 from headwater.answering.verification.entailment import load_entailment
 from headwater.answering.verification.evidence import (
     ANCHORS,
@@ -125,6 +126,8 @@ class SpanVerifier:
         reasons = set(best.reasons)
         languages = {passages[sentence.passage].language or "en" for sentence in best.chosen}
         if not all(can_tell(one, draft.text) for one in languages) and not _is_quoted(tokens, sources):
+            reasons.add("unsupported")
+        if is_disguised(draft.text, [part for i in cited for part in (passages[i].text, passages[i].title)]):
             reasons.add("unsupported")
         if best.lexical < 1 and _is_asked(tokens, sentences):
             reasons.add("unsupported")
