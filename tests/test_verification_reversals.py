@@ -203,3 +203,74 @@ def test_hostile_spellings_are_judged_in_bounded_time(agreeing: Verifier, text: 
     check(agreeing, text + text, text)
     check(agreeing, text, "The gate opens at 9:30 am on Mondays.")
     assert time.process_time() - started < 10
+
+
+# --- opposites ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "draft"),
+    [
+        ("en", "Smoking is allowed in the yard.", "Smoking is banned in the yard."),
+        ("en", "Smoking is allowed in the yard.", "Smoking is barred in the yard."),
+        ("en", "Smoking is allowed in the yard.", "Smoking is outlawed in the yard."),
+        ("en", "Smoking is allowed in the yard.", "Smoking is impossible in the yard."),
+        ("en", "Smoking is common in the yard.", "Smoking is prohibited in the yard."),
+        ("en", "Late requests are accepted by the office.", "Late requests are declined by the office."),
+        ("en", "Late requests are accepted by the office.", "Late requests are dismissed by the office."),
+        ("en", "The gate is open on weekdays.", "The gate is locked on weekdays."),
+        ("en", "The gate is open on weekdays.", "The gate is shut on weekdays."),
+        ("en", "Pressure increases with depth.", "Pressure falls with depth."),
+        ("en", "Pressure rose in the tank last night.", "Pressure dropped in the tank last night."),
+        ("en", "The contract ends in March.", "The contract continues in March."),
+        ("en", "The fee is payable weekly.", "The fee is payable yearly."),
+        ("en", "The office lends forklifts to crews.", "The office borrows forklifts to crews."),
+        ("en", "The crew opened the lock at noon.", "The crew failed to open the lock at noon."),
+        ("en", "The crew failed to open the lock at noon.", "The crew opened the lock at noon."),
+        ("de", "Rauchen ist im Hof erlaubt.", "Rauchen ist im Hof verboten."),
+        ("de", "Rauchen ist im Hof gestattet.", "Rauchen ist im Hof untersagt."),
+        ("de", "Der Vertrag endet im März.", "Der Vertrag beginnt im März."),
+        ("de", "Das Tor ist am Montag geöffnet.", "Das Tor ist am Montag geschlossen."),
+        ("de", "Der Druck steigt mit der Tiefe.", "Der Druck sinkt mit der Tiefe."),
+        ("de", "Das Tor ist mit Ausweis frei.", "Das Tor ist ohne Ausweis frei."),
+        ("de", "Im Hafen ist das Tor immer frei.", "Im Hafen ist das Tor nie frei."),
+        ("fr", "Le tabac est autorisé dans la cour.", "Le tabac est interdit dans la cour."),
+        ("fr", "La grille ouvre avec un badge.", "La grille ouvre sans un badge."),
+        ("fr", "La grille est ouverte le lundi.", "La grille est fermée le lundi."),
+        ("fr", "La pression augmente avec la profondeur.", "La pression diminue avec la profondeur."),
+        ("es", "Fumar está permitido en el patio.", "Fumar está prohibido en el patio."),
+        ("es", "El contrato termina en marzo.", "El contrato empieza en marzo."),
+        ("es", "La puerta está abierta los lunes.", "La puerta está cerrada los lunes."),
+    ],
+)
+def test_an_opposite_in_the_place_of_a_word_is_caught(
+    agreeing: Verifier, language: str, source: str, draft: str
+) -> None:
+    assert check(agreeing, source, source, language).sentence
+    assert check(agreeing, source, draft, language).reasons == ("negation",)
+    assert check(agreeing, draft, source, language).sentence is None
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "draft"),
+    [
+        ("en", "Smoking is not allowed in the yard.", "Smoking is banned in the yard."),
+        ("en", "Smoking is prohibited in the yard.", "Smoking is banned in the yard."),
+        ("en", "Smoking is prohibited in the yard.", "Smoking is not allowed in the yard."),
+        ("en", "Late requests are rejected by the office.", "Late requests are refused by the office."),
+        ("en", "Late requests are not accepted by the office.", "Late requests are declined by the office."),
+        ("en", "The crew could not open the lock.", "The crew failed to open the lock."),
+        ("en", "The crew was unable to open the lock.", "The crew failed to open the lock."),
+        ("en", "The gate isn't open on Sundays.", "The gate is locked on Sundays."),
+        ("en", "Pressure increases with depth.", "Pressure rises with depth."),
+        ("en", "The fee is payable annually.", "The fee is payable yearly."),
+        ("en", "Refunds start in May and end in June.", "Refunds end in June and start in May."),
+        ("de", "Rauchen ist im Hof nicht erlaubt.", "Rauchen ist im Hof verboten."),
+        ("de", "Rauchen ist im Hof erlaubt.", "Rauchen ist im Hof gestattet."),
+        ("de", "Der Vertrag endet im März.", "Im März endet der Vertrag."),
+        ("fr", "Le tabac n'est pas autorisé dans la cour.", "Le tabac est interdit dans la cour."),
+        ("es", "Fumar no está permitido en el patio.", "Fumar está prohibido en el patio."),
+    ],
+)
+def test_a_synonym_or_a_denied_opposite_is_kept(agreeing: Verifier, language: str, source: str, draft: str) -> None:
+    assert check(agreeing, source, draft, language).reasons == ()
