@@ -30,6 +30,7 @@ from headwater.answering.verification.frames import loses_a_frame
 from headwater.answering.verification.names import Casing
 from headwater.answering.verification.polarity import can_tell, turned_round
 from headwater.answering.verification.quotations import quotations
+from headwater.answering.verification.roles import change_differs, roles_changed
 from headwater.answering.verification.tokens import Token, tokenize
 from headwater.answering.verifier import verify
 from headwater.policies import AnswerPolicy
@@ -184,11 +185,14 @@ def _read(tokens: Sequence[Token], chosen: list[SourceSentence], anchor: SourceS
         if sentence is anchor:
             favoured = range(len(source) - len(sentence.tokens), len(source))
     tiling = tile(tokens, source, frozenset(borders), same, favoured)
-    claims = ClaimCheck(tokens, source, tiling, context)
+    changed, passive = roles_changed(tokens, source, tiling, context.language)
+    claims = ClaimCheck(tokens, source, tiling, context, passive)
     reasons = claims.reasons()
     turned = turned_round(tokens, source, tiling, context.language)
-    if turned or loses_a_frame(tokens, source, tiling, context.language):
+    if turned or changed or loses_a_frame(tokens, source, tiling, context.language):
         reasons.add("negation")
+    if change_differs(tokens, source, tiling, context.language):
+        reasons.add("number")
     found = claims.grounded | {i for i in range(len(tokens)) if tiling.source_of[i] >= 0}
     lexical = sum(weight_of(tokens[i]) for i in found) / sum(weight_of(token) for token in tokens)
     inside = [number if j in favoured else -1 for number, j in zip(tiling.tile_of, tiling.source_of, strict=True)]
