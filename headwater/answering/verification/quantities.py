@@ -24,7 +24,7 @@ _UPWARD = frozenset({"over", "above", "exceeding", "exceeds", "exceed", "beyond"
 _DOWNWARD = frozenset({"under", "below", "beneath", "within"})
 _VAGUE = frozenset({"within", "beyond"})
 _FEW = 10
-"""Smaller numbers without a unit may be counted under, over or above something: "over three rounds"."""
+"""Smaller numbers without a unit may be what something is under or over: "over three rounds"."""
 
 _FAR = 4
 """Words between a unit and what its rate is by, at most: "5 litres of water per second"."""
@@ -33,6 +33,10 @@ _DIGITS = re.compile(r"\d[\d.,'’]*")
 _DASHES = frozenset({"-", "–"})
 _PARTS = {"third": 3, "thirds": 3, "quarter": 4, "quarters": 4}
 _SIGNS = frozenset({"minus", "negative"})
+_SPATIAL = frozenset({"over", "under"})
+_DETERMINERS = frozenset({"the", "these", "those", "see"})
+"""Before "above" and the like: then it points to what stands there ("the above three rules")."""
+
 _DENIED = frozenset({"not", "never", "cannot"})
 _TRANSPARENT = frozenset({"a", "the", "of", "$", "€", "£", "about", "around", "only", "be", "is", "for"})
 
@@ -262,7 +266,8 @@ def _with_bound(text: str, tokens: list[Token], i: int) -> Quantity | None:
         if word in _UPWARD or word in _DOWNWARD:
             denied = i > back and tokens[i - back - 1].lower in _DENIED
             bound = 1 if (word in _UPWARD) != denied else -1
-            return replace(quantity, bound=bound, firm=_is_firm(word, quantity))
+            named = i > back and tokens[i - back - 1].lower in _DETERMINERS
+            return replace(quantity, bound=bound, firm=not named and _is_firm(word, quantity))
         if word not in _TRANSPARENT:
             break
     for ahead in range(1, _LOOK_AHEAD):
@@ -284,4 +289,4 @@ def _is_firm(word: str, quantity: Quantity) -> bool:
     """Whether a word such as "over" before a number can only be a bound."""
     if word in _VAGUE or quantity.is_year or (word == "over" and quantity.unit in TIMES):
         return False
-    return quantity.unit is not None or max(quantity.values) >= _FEW
+    return quantity.unit is not None or word not in _SPATIAL or max(quantity.values) >= _FEW

@@ -5,7 +5,6 @@ English only: where word order doesn't tell who does what, nothing is said here.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,6 @@ _STOPS = CLAUSE_OPENERS["en"] | {
     "than",
     "as",
     "like",
-    "then",
     "where",
     "why",
     "how",
@@ -81,11 +79,8 @@ def roles_changed(
         return False, frozenset()
     changed = False
     turned: set[int] = set()
-    count = Counter(token.key for token in sentence)
     for i, j in enumerate(tiling.source_of):
         if j < 0 or sentence[i].kind != "word" or sentence[i].key != source[j].key or sentence[i].key in _SAME_OF_BOTH:
-            continue
-        if count[sentence[i].key] > 1:
             continue
         here, there = _sides(sentence, i), _sides(source, j, tiling.borders)
         fell = (there.before - there.after) & (here.after - here.before)
