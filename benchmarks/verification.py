@@ -9,7 +9,9 @@ selected sentences are used. A document belongs to one half by the hash of its n
 that its passage holds, by a seeded rule: ``number`` (a figure, number word or year changed, or taken from elsewhere),
 ``name`` (another name of the same passage or of another document), ``negation`` (a negation or restriction dropped, put
 in or turned), ``quote`` (words in quotation marks that nobody said, or a real quotation changed), ``document`` (the
-sentence as it is, but cited to another passage: the one of all that shares most words, or any). Faithful ones are
+sentence as it is, but cited to another passage: the one of all that shares most words, or any), ``sign`` (a sign of
+comparison put before a number, or turned), ``opposite`` (a word exchanged for its opposite) and ``roles`` (the words on
+both sides of a verb exchanged, or "was ... by" put between them). Faithful ones are
 ``untouched`` and ``paraphrase``: clauses reordered, contractions undone, function words replaced, numbers written
 differently. Caught and kept are shares in 0..1.
 """
@@ -224,6 +226,87 @@ _CORRUPTIONS: dict[str, Callable[[Item, Sequence[Item], random.Random], str | No
     "quote": invent_quote,
 }
 
+# --- corruptions with dice of their own, so that the cases above stay what they are -----------------------------------
+
+_SIGNS = {"<": ">", ">": "<", "≤": "≥", "≥": "≤", "<=": ">=", ">=": "<=", "=": "!=", "~": "<"}
+_SIGN = re.compile(r"(?<=\s)([<>]=?|[≤≥=~])(?=\s?\d)")
+_BARE_NUMBER = re.compile(r"(?<=[a-z] )(?=\d[\d,]*(?:\.\d+)?(?: [a-z%]|%|[.,]? |\.$))")
+_BOUNDS = re.compile(r"\b(?:least|most|than|over|under|above|below|within|to|about|around|nearly|almost)\s*$")
+
+
+def turn_sign(item: Item, others: Sequence[Item], dice: random.Random) -> str | None:
+    written = _SIGN.search(item.text)
+    if written:
+        return item.text[: written.start()] + _SIGNS[written[1]] + item.text[written.end() :]
+    places = [m.start() for m in _BARE_NUMBER.finditer(item.text) if not _BOUNDS.search(item.text[: m.start()])]
+    # A year, a day of a month, the number of a thing ("stage 0") and one end of a range have no bound of their own.
+    places = [
+        at
+        for at in places
+        if not re.match(r"(?:1[5-9]|20)\d\d\b|\d+ (?:to|and|or)\b", item.text[at:])
+        and not _is_calendar(item.text[:at].split()[-1])
+        and not re.search(r"\b(?:stage|session|step|level|top)\s$", item.text[:at], re.IGNORECASE)
+    ]
+    if not places:
+        return None
+    at = dice.choice(places)
+    sign = dice.choice(["> ", "< ", "≥ ", "≤ ", "≠ ", "~", "above ", "below "])
+    return item.text[:at] + sign + item.text[at:]
+
+
+_OPPOSITES = [
+    ("allowed", "banned"), ("permitted", "outlawed"), ("allows", "forbids"), ("possible", "impossible"),
+    ("accepted", "declined"), ("approved", "refused"), ("open", "locked"), ("opened", "closed"),
+    ("increases", "falls"), ("increased", "dropped"), ("increase", "decline"), ("rose", "fell"), ("grew", "shrank"),
+    ("begins", "ends"), ("began", "ended"), ("starts", "finishes"), ("started", "ended"), ("continues", "ends"),
+    ("includes", "omits"), ("included", "excluded"), ("received", "sent"), ("won", "lost"), ("joined", "left"),
+    ("created", "deleted"), ("built", "demolished"), ("supported", "opposed"), ("wide", "narrow"), ("deep", "shallow"),
+    ("annual", "weekly"), ("weekly", "yearly"), ("monthly", "daily"), ("internal", "external"), ("public", "private"),
+    ("higher", "lower"), ("more", "less"), ("large", "small"), ("always", "never"), ("required", "optional"),
+]  # fmt: skip
+
+
+def exchange_opposite(item: Item, others: Sequence[Item], dice: random.Random) -> str | None:
+    pairs = [(a, b) for pair in _OPPOSITES for a, b in (pair, pair[::-1]) if re.search(rf"\b{a}\b", item.text)]
+    if not pairs:
+        return None
+    one, other = dice.choice(pairs)
+    return re.sub(rf"\b{one}\b", other, item.text, count=1)
+
+
+_VERBS = (
+    "acquired approved bought built caused contains controls created defeated defines describes determines developed "
+    "discovered follows founded helps includes influenced inspired introduced invented joined killed leads led lent "
+    "makes manages owns paid pays produced produces provides published received recorded released represents requires "
+    "reviews runs sends sold succeeded supports teaches uses used won wrote"
+)
+_AROUND_VERB = re.compile(
+    r"((?:The |An? )?(?:[A-Za-z]\w+ ){0,2}[A-Za-z]\w+) (" + "|".join(_VERBS.split()) + r") "
+    r"((?:the |an? )?(?:(?!of\b|in\b|and\b|to\b|for\b|from\b|on\b|by\b|with\b|at\b|as\b|or\b|that\b)[A-Za-z]\w+ ?){1,3})"
+    r"(?= (?:of|in|and|to|for|from|on|by|with|at|as|or)\b|[.,])"
+)
+
+
+def exchange_roles(item: Item, others: Sequence[Item], dice: random.Random) -> str | None:
+    found = _AROUND_VERB.match(item.text)
+    if not found or re.search(
+        r"\b(?:is|are|was|were|be|been|who|which|that|this|these|it|they|us|we|you|he|she|them|all|same|then|also|I)\b",
+        found[0],
+        re.I,
+    ):
+        return None
+    left, verb, right = found[1], found[2], found[3].strip()
+    if verb.endswith("ed") and dice.random() < 0.3:
+        return f"{left} was {verb} by {right}{item.text[found.end() :]}"
+    return f"{right[0].upper()}{right[1:]} {verb} {left[0].lower() if left.startswith(('The ', 'A', 'An ')) else left[0]}{left[1:]}{item.text[found.end() :]}"
+
+
+_LATER_CORRUPTIONS: dict[str, Callable[[Item, Sequence[Item], random.Random], str | None]] = {
+    "sign": turn_sign,
+    "opposite": exchange_opposite,
+    "roles": exchange_roles,
+}
+
 # --- faithful variants --------------------------------------------------------------------------------------------
 
 _FUNCTION = [
@@ -322,6 +405,16 @@ def cases(items: Sequence[Item], seed: int) -> list[Case]:
             made += 1
             if made == FAITHFUL:
                 break
+    for kind, corrupt in _LATER_CORRUPTIONS.items():
+        dice = random.Random(f"{kind} {seed}")
+        made = 0
+        for item in dice.sample(items, len(items)):
+            text = corrupt(item, items, dice)
+            if text and text.split() != item.text.split() and text not in item.passage.text:
+                result.append(Case(kind, text, item.passage, item.text))
+                made += 1
+                if made == EACH:
+                    break
     return result
 
 

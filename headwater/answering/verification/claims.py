@@ -47,9 +47,20 @@ def same(token: Token, source: Token) -> bool:
 
 
 class ClaimCheck:
-    """One draft's tokens aligned with its source's; says which claims have no ground there."""
+    """One draft's tokens aligned with its source's; says which claims have no ground there.
 
-    def __init__(self, sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, context: Context) -> None:
+    ``turned`` are positions of what a passive moved to the other side of its verb.
+    """
+
+    def __init__(
+        self,
+        sentence: Sequence[Token],
+        source: Sequence[Token],
+        tiling: Tiling,
+        context: Context,
+        turned: frozenset[int] = frozenset(),
+    ) -> None:
+        self._turned = turned
         self._sentence = sentence
         self._source = source
         self._tiling = tiling
@@ -206,7 +217,7 @@ class ClaimCheck:
     def _name_stands(self, i: int, sure: bool) -> bool:
         token = self._sentence[i]
         if self._tiling.source_of[i] >= 0:
-            return not (sure or token.capital) or not self._displaced(i, self._is_name)
+            return not (sure or token.capital) or i in self._turned or not self._displaced(i, self._is_name)
         if token.key in {other.key for other in self._source} and not self._replaced(i):
             return True
         if is_abbreviated(i, self._sentence, self._source):

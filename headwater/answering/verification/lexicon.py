@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from headwater.answering.verification.signs import CROSS, UNEQUAL
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -39,6 +41,9 @@ PHRASES: dict[tuple[str, ...], str] = {
     ("no", "earlier", "than"): ">=",
     ("more", "than"): ">=",
     ("greater", "than"): ">=",
+    ("greater", "than", "or", "equal", "to"): ">=",
+    ("larger", "than"): ">=",
+    ("upwards", "of"): ">=",
     ("higher", "than"): ">=",
     ("longer", "than"): ">=",
     ("in", "excess", "of"): ">=",
@@ -52,6 +57,8 @@ PHRASES: dict[tuple[str, ...], str] = {
     ("maximum", "of"): "<=",
     ("up", "to"): "<=",
     ("less", "than"): "<=",
+    ("less", "than", "or", "equal", "to"): "<=",
+    ("smaller", "than"): "<=",
     ("fewer", "than"): "<=",
     ("lower", "than"): "<=",
     ("shorter", "than"): "<=",
@@ -118,6 +125,7 @@ PHRASES: dict[tuple[str, ...], str] = {
 Polarity = Literal["not", "only", "except"]
 
 POLARITY: dict[str, Polarity] = {
+    **dict.fromkeys((UNEQUAL, CROSS), "not"),
     **dict.fromkeys(_words("not no never none nobody nothing nowhere neither without cannot hardly scarcely"), "not"),
     **dict.fromkeys(_words("only solely exclusively merely"), "only"),
     **dict.fromkeys(_words("unless except excluding excepting barring"), "except"),
@@ -127,7 +135,7 @@ POLARITY: dict[str, Polarity] = {
 
 def _polarities(negations: str, only: str, exceptions: str) -> dict[str, Polarity]:
     return {
-        **dict.fromkeys(_words(negations), "not"),
+        **dict.fromkeys((UNEQUAL, CROSS, *_words(negations)), "not"),
         **dict.fromkeys(_words(only), "only"),
         **dict.fromkeys(_words(exceptions), "except"),
     }
@@ -152,7 +160,7 @@ POLARITIES: dict[str, dict[str, Polarity]] = {
     "no": _polarities("ikke aldri uten ingen intet", "kun bare", "unntatt medmindre"),
     "pl": _polarities("nie nigdy bez zaden zadna zadne nikt nic", "tylko wylacznie", "oprocz"),
 }
-"""Words that turn round or narrow a claim by ISO 639-1 code, folded as tokens are; of other languages none is known."""
+"""Words and signs that turn round or narrow a claim by ISO 639-1 code, folded as tokens are; of other languages none is known."""
 
 SOFT_NEGATORS = _words("""
     forbidden forbid forbids prohibited prohibit prohibits prohibiting banned ban bans barred unable impossible

@@ -48,7 +48,7 @@ class Quantity:
     """A number's possible values (``1.500`` is read both ways), its unit, and whether it is a bound.
 
     ``bound`` is 1 for "at least" and the like, -1 for "at most", 0 for neither; ``firm`` is False where the words can
-    mean something else too ("over", "within"). ``weak`` numbers, such as the pronoun "one", claim little by themselves.
+    mean something else too ("within", "over three days"). ``blur`` is ``~`` or ``±`` where that sign stands before it. ``weak`` numbers, such as the pronoun "one", claim little by themselves.
     ``other_end`` are the values at the other end of a range. ``decimals`` are the digits behind the only stop, and
     ``counts`` is set where they are a number of their own ("version 2.10"). ``unit_end`` is where the unit behind the
     number ends in the text, 0 where there is none.
@@ -60,6 +60,7 @@ class Quantity:
     firm: bool = True
     weak: bool = False
     ordinal: bool = False
+    blur: str = ""
     other_end: frozenset[float] = frozenset()
     decimals: str = ""
     counts: bool = False

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from headwater.answering.verification.alignment import Tiling
 from headwater.answering.verification.dates import month_of, weekday_of
 from headwater.answering.verification.lexicon import (
-    ANTONYMS,
     FROM,
     MODALS,
     NEGATIVE_PREFIXES,
@@ -25,7 +23,9 @@ from headwater.answering.verification.lexicon import (
     VERB_LAST,
     Polarity,
 )
-from headwater.answering.verification.tokens import Token, stem
+from headwater.answering.verification.opposites import DENYING, is_negative, opposite
+from headwater.answering.verification.signs import APPROXIMATE, CROSS
+from headwater.answering.verification.tokens import Token
 from headwater.answering.verification.units import TIMES
 
 REACH = 6
@@ -51,14 +51,15 @@ _STRETCHES = frozenset({"in", "during", "the", "first", "next", "following"})
 
 _BESIDE_TIMES = frozenset({"the", "end", "of", "about", "around"})
 _COMPARISONS = {">=": ">=", "<=": "<=", "than": ""}
-_BOUND_WORDS = frozenset(
-    {"minimum", "maximum", "min", "max", "least", "most", "limit", "limited", "cap", "capped", ">="}
-)
+_BOUND_WORDS = {
+    1: frozenset({"minimum", "min", "least", ">="}),
+    -1: frozenset({"maximum", "max", "most", "limit", "limited", "cap", "capped", ">="}),
+}
 
 
 def turned_round(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str) -> bool:
     """Say whether the sentence asserts, denies, restricts, permits or bounds what its source doesn't."""
-    opposites = _opposites(sentence, source, tiling)
+    opposites = _opposites(sentence, source, tiling, language)
     left = _leftovers(sentence, source, tiling, language)
     back = Tiling(tiling.sentence_of, tiling.source_of, [], frozenset(), frozenset())
     for i, kind in left[0]:
@@ -69,6 +70,8 @@ def turned_round(sentence: Sequence[Token], source: Sequence[Token], tiling: Til
             return True
     return (
         bool(opposites)
+        or (language == "en" and _denied_otherwise(sentence, source, tiling, language, beside=False))
+        or (language == "en" and tiling.near_copy and _denied_otherwise(source, sentence, back, language, beside=True))
         or _modality_differs(sentence, source, tiling, language)
         or _bound_differs(sentence, source, tiling)
         or _limit_differs(sentence, source, tiling, language)
@@ -99,7 +102,13 @@ def _markers(tokens: Sequence[Token], language: str) -> list[tuple[int, Polarity
         if token.lower == "no" and following is not None and (following.quantity is not None or following.breaks):
             continue  # "No. 5", and the "No," that opens an answer
         found.append((i, kind))
-    return found
+    # A cross beside a word that denies says the same once more: "❌ Don't".
+    return [
+        (i, kind)
+        for n, (i, kind) in enumerate(found)
+        if tokens[i].lower != CROSS
+        or not any(tokens[k].lower != CROSS and abs(k - i) <= REACH for k, _ in found[max(0, n - 1) : n + 2])
+    ]
 
 
 def _leftovers(
@@ -178,33 +187,56 @@ def _compatible(one: Polarity, other: Polarity) -> bool:
     return one == other or "except" in (one, other)
 
 
-def _opposites(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling) -> list[tuple[int, int]]:
+def _opposites(
+    sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str
+) -> list[tuple[int, int]]:
     """Return the pairs of unaligned words of which one stands in the place of its opposite."""
     found: list[tuple[int, int]] = []
+    markers = POLARITIES.get(language, POLARITY)
     for i, token in enumerate(sentence):
-        if token.kind == "number" or token.lower in POLARITY:
+        if token.kind == "number" or token.lower in markers:
             continue
         if tiling.source_of[i] >= 0 and not tiling.is_lone(i):
             continue
         for j in tiling.slot(i)[1]:
-            if tiling.sentence_of[j] < 0 and source[j].lower not in POLARITY and opposite(token, source[j]):
+            if tiling.sentence_of[j] < 0 and source[j].lower not in markers and opposite(token, source[j], language):
                 found.append((i, j))
                 break
     return found
 
 
-def opposite(one: Token, other: Token) -> bool:
-    """Say whether two words are opposites: listed as such, or one is the other with a negative prefix."""
-    if frozenset({one.lower, other.lower}) in ANTONYMS or frozenset({one.key, other.key}) in _stemmed():
-        return True
-    short, long = sorted((one.lower, other.lower), key=len)
-    return len(short) > 3 and any(long == prefix + short for prefix in NEGATIVE_PREFIXES)
+def _denied_otherwise(
+    tokens: Sequence[Token], others: Sequence[Token], tiling: Tiling, language: str, *, beside: bool
+) -> bool:
+    """Say whether a word of ``tokens`` such as "banned" or "failed" denies what nothing in ``others`` denies.
+
+    ``beside``: only where ``others`` have the words on both sides of it, and so left out nothing but the denial.
+    """
+    for i, token in enumerate(tokens):
+        if token.lower not in DENYING or tiling.source_of[i] >= 0:
+            continue
+        sides = [_nearest(i, step, tokens, tiling) for step in (-1, 1)]
+        places = [place for place in sides if place >= 0]
+        if not places or (beside and len(places) < len(sides)):
+            continue
+        low, high = max(0, min(places) - REACH), max(places) + REACH + 1
+        # What stands far apart there was gathered from two places.
+        if high - low <= 4 * REACH and not any(
+            other.lower in POLARITIES[language] or is_negative(other) for other in others[low:high]
+        ):
+            return True
+    return False
 
 
-@lru_cache(maxsize=1)
-def _stemmed() -> frozenset[frozenset[str]]:
-    pairs = (frozenset(stem(word, "en") for word in pair) for pair in ANTONYMS)
-    return frozenset(pair for pair in pairs if len(pair) == 2)
+def _nearest(i: int, step: int, tokens: Sequence[Token], tiling: Tiling) -> int:
+    """Return where the next content word before or after ``tokens[i]``, in its clause, is aligned to, or -1."""
+    for k in range(1, REACH):
+        j = i + step * k
+        if not 0 <= j < len(tokens) or tokens[j if step > 0 else j + 1].breaks:
+            break
+        if tokens[j].is_content:
+            return tiling.source_of[j]
+    return -1
 
 
 def _modality_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: Tiling, language: str) -> bool:
@@ -248,14 +280,21 @@ def _bound_differs(sentence: Sequence[Token], source: Sequence[Token], tiling: T
     for i, token in enumerate(sentence):
         j = tiling.source_of[i]
         mine, theirs = token.quantity, source[j].quantity if j >= 0 else None
-        if mine is None or theirs is None or mine.bound == theirs.bound:
+        if mine is None or theirs is None:
+            continue
+        if mine.blur != theirs.blur:
+            exact, at = (sentence, i) if not mine.blur else (source, j)
+            beside = exact[max(0, at - _LIMIT_REACH) : at]
+            if "±" in (mine.blur, theirs.blur) or not any(other.lower in APPROXIMATE for other in beside):
+                return True
+        if mine.bound == theirs.bound:
             continue
         if mine.bound * theirs.bound < 0:
             return True
         unbounded, at = (source, j) if mine.bound else (sentence, i)
         firm = mine.firm if mine.bound else theirs.firm
         around = unbounded[max(0, at - REACH) : at + REACH]
-        if firm and not any(other.lower in _BOUND_WORDS for other in around):
+        if firm and not any(other.lower in _BOUND_WORDS[mine.bound or theirs.bound] for other in around):
             return True
     return False
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from headwater.answering.verification.lexicon import SPANNING, VERSIONED
 from headwater.answering.verification.numbers import MULTIPLIERS, Quantity
-from headwater.answering.verification.units import MONEY, UNITS, read_rate, read_unit
+from headwater.answering.verification.signs import read_sign
+from headwater.answering.verification.units import MONEY, TIMES, UNITS, read_rate, read_unit
 
 if TYPE_CHECKING:
     from headwater.answering.verification.tokens import Token
@@ -20,7 +21,11 @@ _LOOK_AHEAD = 3
 _LOOK_BACK = 3
 _GAPS = frozenset({"", " ", "-", " - ", "\u00a0"})
 _UPWARD = frozenset({"over", "above", "exceeding", "exceeds", "exceed", "beyond"})
-_DOWNWARD = frozenset({"under", "below", "within"})
+_DOWNWARD = frozenset({"under", "below", "beneath", "within"})
+_VAGUE = frozenset({"within", "beyond"})
+_FEW = 10
+"""Smaller numbers without a unit may be what something is under or over: "over three rounds"."""
+
 _FAR = 4
 """Words between a unit and what its rate is by, at most: "5 litres of water per second"."""
 
@@ -28,6 +33,11 @@ _DIGITS = re.compile(r"\d[\d.,'’]*")
 _DASHES = frozenset({"-", "–"})
 _PARTS = {"third": 3, "thirds": 3, "quarter": 4, "quarters": 4}
 _SIGNS = frozenset({"minus", "negative"})
+_SPATIAL = frozenset({"over", "under"})
+_DETERMINERS = frozenset({"the", "these", "those", "see"})
+"""Before "above" and the like: then it points to what stands there ("the above three rules")."""
+
+_DENIED = frozenset({"not", "never", "cannot"})
 _TRANSPARENT = frozenset({"a", "the", "of", "$", "€", "£", "about", "around", "only", "be", "is", "for"})
 
 
@@ -244,6 +254,9 @@ def _range_unit(tokens: list[Token], i: int) -> Token:
 def _with_bound(text: str, tokens: list[Token], i: int) -> Quantity | None:
     quantity = tokens[i].quantity
     assert quantity is not None
+    sign = read_sign(text, tokens[i].start, max(tokens[i].end, quantity.unit_end))
+    if sign.bound or sign.blur:
+        return replace(quantity, bound=sign.bound, blur=sign.blur)
     for back in range(1, _LOOK_BACK + 1):
         if i - back < 0 or tokens[i - back + 1].breaks:
             break
@@ -251,11 +264,12 @@ def _with_bound(text: str, tokens: list[Token], i: int) -> Quantity | None:
         if word in (">=", "<="):
             return replace(quantity, bound=1 if word == ">=" else -1)
         if word in _UPWARD or word in _DOWNWARD:
-            return replace(quantity, bound=1 if word in _UPWARD else -1, firm=False)
+            denied = i > back and tokens[i - back - 1].lower in _DENIED
+            bound = 1 if (word in _UPWARD) != denied else -1
+            named = i > back and tokens[i - back - 1].lower in _DETERMINERS
+            return replace(quantity, bound=bound, firm=not named and _is_firm(word, quantity))
         if word not in _TRANSPARENT:
             break
-    if text[tokens[i].end : tokens[i].end + 1] == "+":
-        return replace(quantity, bound=1, firm=False)
     for ahead in range(1, _LOOK_AHEAD):
         if i + ahead >= len(tokens):
             break
@@ -269,3 +283,10 @@ def _with_bound(text: str, tokens: list[Token], i: int) -> Quantity | None:
         if word not in UNITS and tokens[i + ahead].start >= quantity.unit_end:
             break
     return quantity
+
+
+def _is_firm(word: str, quantity: Quantity) -> bool:
+    """Whether a word such as "over" before a number can only be a bound."""
+    if word in _VAGUE or quantity.is_year or (word == "over" and quantity.unit in TIMES):
+        return False
+    return quantity.unit is not None or word not in _SPATIAL or max(quantity.values) >= _FEW

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from headwater.answering.verification.lexicon import FUNCTION_WORDS, PHRASES
+from headwater.answering.verification.disguise import (
+    BARE_CONTRACTIONS,
+    COMBINING,
+    ENCLOSED,
+    MAX_SPELLED,
+    STRUCK,
+    UNDRAWN,
+    is_spelled,
+    plain,
+)
+from headwater.answering.verification.lexicon import FUNCTION_WORDS, PHRASES, POLARITIES, SOFT_NEGATORS
 from headwater.answering.verification.numbers import (
     FIRST_ORDINALS,
     Quantity,
@@ -20,6 +30,7 @@ from headwater.answering.verification.numbers import (
     read_time,
 )
 from headwater.answering.verification.quantities import join_numbers
+from headwater.answering.verification.signs import CROSS, MARKS, UNEQUAL
 
 if TYPE_CHECKING:
     from py_rust_stemmers import SnowballStemmer
@@ -64,13 +75,23 @@ _TOKEN = re.compile(
   | (?P<grouped>(?<![\w.,])\d{1,3}(?:[\u00a0\u202f\u2009\ ]\d{3}){1,6}(?![\w]|[.,]?\d))
   | (?P<number>(?<!\w)\d+(?:[.,'’]\d+){0,12}(?:[^\W\d_]{1,4})?(?!\w))
   | (?P<wide>[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f])
-  | (?P<word>[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]+)
+  | (?P<word>(?:[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]|["""
+    + ENCLOSED
+    + r"""])
+      (?:[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f]|["""
+    + ENCLOSED
+    + UNDRAWN
+    + COMBINING
+    + r"""])*)
+  | (?P<mark>"""
+    + MARKS
+    + r""")
   | (?P<symbol>[%€$£¥₹₽₩°‰])
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _ACRONYM = re.compile(r"(?:[A-Za-z]\.){2,8}(?![A-Za-z])")
-_CONTRACTION = re.compile(r"(?:['’](?:s|re|ve|ll|d|m|t))(?!\w)", re.IGNORECASE)
+_CONTRACTION = re.compile(r"(?:['’](?:s|re|ve|ll|d|m|t)|[`´]t)(?!\w)", re.IGNORECASE)
 _WHOLE_NOT = {"cannot": "can", "can't": "can", "won't": "will", "shan't": "shall"}
 _ACRONYMS = frozenset({"us", "it", "ie", "re", "ed"})
 """Function words that are names when written in capitals."""
@@ -150,7 +171,7 @@ def tokenize(text: str, language: str | None = None, limit: int = 4000) -> list[
         found.append(token)
         if len(found) >= limit:
             break
-    return join_numbers(text, _join_phrases(found))
+    return join_numbers(text, _join_phrases(_join_letters(text, found, language or "en")))
 
 
 def _raw(text: str, language: str) -> Iterator[Token]:
@@ -158,7 +179,7 @@ def _raw(text: str, language: str) -> Iterator[Token]:
     while match := _TOKEN.search(text, position):
         start, position = match.start(), match.end()
         gap = text[last:start]
-        breaks = any(c in ',.;:!?()[]{}—–|\n"“”«»…，。；：！？、（）「」' for c in gap)
+        breaks = any(c in ',.;:!?()[]{}—–|\n"“”«»…，。；：！？、（）「」' for c in gap) or "~~" in gap
         stripped = gap.rstrip(" \t([{_")
         initial = last == 0 or "\n" in gap or stripped[-1:] in _OPENERS if (stripped or last == 0) else False
         kind = match.lastgroup
@@ -201,6 +222,9 @@ def _other(kind: str | None, piece: str, start: int, end: int, breaks: bool, ini
     if quantity is not None:
         quantity = quantity.negated() if negative and kind != "time" else quantity
         return Token(start, end, lower, quantity.key, "number", quantity=quantity, breaks=breaks, initial=initial)
+    if kind == "mark":
+        name = UNEQUAL if piece in (UNEQUAL, "!=") else CROSS
+        return Token(start, end, name, name, "function", breaks=breaks)
     if kind == "symbol":
         return Token(start, end, lower, lower, "function", breaks=breaks)
     if kind == "wide":
@@ -211,7 +235,11 @@ def _other(kind: str | None, piece: str, start: int, end: int, breaks: bool, ini
 def _words(text: str, start: int, end: int, language: str, initial: bool, breaks: bool) -> Iterator[Token]:
     suffix = _CONTRACTION.match(text, end)
     stop = suffix.end() if suffix else end
-    whole = fold(text[start:stop]).replace("’", "'")
+    written = plain(text[start:end], language in POLARITIES)
+    whole = fold(written + re.sub("[’`´]", "'", text[end:stop]))
+    if not text[start:end].isascii() and STRUCK.search(text, start, end):
+        yield Token(start, start + 1, CROSS, CROSS, "function", breaks=breaks)
+        start += 1
     if whole == "cannot":
         yield Token(start, start + 3, "can", "can", "function", initial=initial, breaks=breaks)
         yield Token(start + 3, end, "not", "not", "function")
@@ -219,14 +247,19 @@ def _words(text: str, start: int, end: int, language: str, initial: bool, breaks
         verb = _WHOLE_NOT.get(whole, whole[:-3])
         yield _word(verb, start, end - 1, language, initial=initial, breaks=breaks, joined=False)
         yield Token(end - 1, stop, "not", "not", "function")
+    elif language == "en" and whole in BARE_CONTRACTIONS:
+        yield _word(BARE_CONTRACTIONS[whole], start, end - 1, language, initial=initial, breaks=breaks, joined=False)
+        yield Token(end - 1, stop, "not", "not", "function")
     else:
         dotted = text[end : end + 1] == "." and text[end + 1 : end + 2].isalnum()
         joined = dotted or text[end : end + 1] in _JOINTS or (start > 0 and text[start - 1] in _JOINTS)
-        yield _word(text[start:end], start, stop, language, initial=initial, breaks=breaks, joined=joined)
+        yield _word(written, start, stop, language, initial=initial, breaks=breaks, joined=joined)
 
 
 def _word(piece: str, start: int, end: int, language: str, *, initial: bool, breaks: bool, joined: bool) -> Token:
     piece = piece.strip("_") or piece
+    if "_" in piece and all(len(letter) == 1 for letter in piece.split("_")):
+        piece = piece.replace("_", "")
     lower = fold(piece)
     quantity = read_number(piece) if any(c.isdigit() for c in piece) else number_word(lower)
     if quantity is not None:
@@ -238,6 +271,34 @@ def _word(piece: str, start: int, end: int, language: str, *, initial: bool, bre
     if language == "en" and lower in FUNCTION_WORDS and not is_acronym:
         return Token(start, end, lower, lower, "function", capital, initial, breaks, FIRST_ORDINALS.get(lower))
     return Token(start, end, lower, stem(piece.lower(), language), "word", capital, initial, breaks, joined=joined)
+
+
+def _join_letters(text: str, tokens: list[Token], language: str) -> list[Token]:
+    """Return the tokens with each denying word that is written letter by letter ("n-o-t") as one."""
+    words = POLARITIES.get(language, {}).keys() | (SOFT_NEGATORS if language == "en" else ())
+    result: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        last, first_gap, spelled, found = i, "", tokens[i].lower, 0
+        while len(tokens[last].lower) == 1 and last + 1 < len(tokens) and len(spelled) < MAX_SPELLED:
+            gap = text[tokens[last].end : tokens[last + 1].start]
+            first_gap = first_gap or gap
+            if len(tokens[last + 1].lower) != 1 or not is_spelled(gap, first_gap, 3):
+                break
+            last += 1
+            spelled += tokens[last].lower
+            if spelled in words and is_spelled(gap, first_gap, len(spelled)):
+                found = len(spelled)
+        if found:
+            spelled = spelled[:found]
+            kind: Kind = "function" if language == "en" and spelled in FUNCTION_WORDS else "word"
+            end = tokens[i + found - 1].end
+            result.append(replace(tokens[i], end=end, lower=spelled, key=stem(spelled, language), kind=kind))
+            i += found
+        else:
+            result.append(tokens[i])
+            i += 1
+    return result
 
 
 def _join_phrases(tokens: list[Token]) -> list[Token]:

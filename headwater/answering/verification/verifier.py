@@ -15,6 +15,7 @@ from headwater.answering.verification.alignment import Tiling, tile
 from headwater.answering.verification.citations import alignments_of, citations_of
 from headwater.answering.verification.claims import ClaimCheck, Context, same, worst_first
 from headwater.answering.verification.clauses import adds_a_claim
+from headwater.answering.verification.disguise import is_disguised
 from headwater.answering.verification.entailment import load_entailment
 from headwater.answering.verification.evidence import (
     ANCHORS,
@@ -29,6 +30,7 @@ from headwater.answering.verification.frames import loses_a_frame
 from headwater.answering.verification.names import Casing
 from headwater.answering.verification.polarity import can_tell, turned_round
 from headwater.answering.verification.quotations import quotations
+from headwater.answering.verification.roles import change_differs, roles_changed
 from headwater.answering.verification.tokens import Token, tokenize
 from headwater.answering.verifier import verify
 from headwater.policies import AnswerPolicy
@@ -126,6 +128,8 @@ class SpanVerifier:
         languages = {passages[sentence.passage].language or "en" for sentence in best.chosen}
         if not all(can_tell(one, draft.text) for one in languages) and not _is_quoted(tokens, sources):
             reasons.add("unsupported")
+        if is_disguised(draft.text, [part for i in cited for part in (passages[i].text, passages[i].title)]):
+            reasons.add("unsupported")
         if best.lexical < 1 and _is_asked(tokens, sentences):
             reasons.add("unsupported")
         if not self._is_supported(draft.text, best, passages, support, tokens, context):
@@ -181,11 +185,14 @@ def _read(tokens: Sequence[Token], chosen: list[SourceSentence], anchor: SourceS
         if sentence is anchor:
             favoured = range(len(source) - len(sentence.tokens), len(source))
     tiling = tile(tokens, source, frozenset(borders), same, favoured)
-    claims = ClaimCheck(tokens, source, tiling, context)
+    changed, passive = roles_changed(tokens, source, tiling, context.language)
+    claims = ClaimCheck(tokens, source, tiling, context, passive)
     reasons = claims.reasons()
     turned = turned_round(tokens, source, tiling, context.language)
-    if turned or loses_a_frame(tokens, source, tiling, context.language):
+    if turned or changed or loses_a_frame(tokens, source, tiling, context.language):
         reasons.add("negation")
+    if change_differs(tokens, source, tiling, context.language):
+        reasons.add("number")
     found = claims.grounded | {i for i in range(len(tokens)) if tiling.source_of[i] >= 0}
     lexical = sum(weight_of(tokens[i]) for i in found) / sum(weight_of(token) for token in tokens)
     inside = [number if j in favoured else -1 for number, j in zip(tiling.tile_of, tiling.source_of, strict=True)]
