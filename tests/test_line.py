@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
+from headwater.backup import backup, restore
 from headwater.corpus import Corpus, open_corpus
 from headwater.pipeline import Pipeline, ReindexReport
 from headwater.types import Principal
@@ -53,9 +55,12 @@ class Line:
             files = (self.corpus.tables.path / table).rglob("*")
             return {str(file): file.read_bytes() for file in files if file.is_file()}
         client, prefix = s3_client(), f"lakes/{self.corpus.name}/{table}/"
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return {key: client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+        return {key: client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in self.objects(prefix)}
+
+    def objects(self, prefix: str) -> list[str]:
+        """Return the keys of the bucket that begin with ``prefix``."""
+        pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
 
 @pytest.fixture(scope="module", params=["files", "servers"])
@@ -145,3 +150,31 @@ def test_a_new_revision_of_a_page_replaces_the_old_one(line: Line) -> None:
     assert after.release == (before.release or 0) + 1
     answer = corpus.answer(question)
     assert "48 EUR" in answer.text and "42 EUR" not in answer.text
+
+
+def test_what_was_lost_and_restored_answers_the_golden_set_as_before(line: Line, tmp_path: Path) -> None:
+    project, target = line.corpus.project, tmp_path / "backup"
+
+    def answered(corpus: Corpus) -> list[Any]:
+        found = []
+        for row in lines("golden.jsonl"):
+            answer = corpus.answer(row["question"], principal=STAFF)
+            passages = corpus.search(row["question"], 10, principal=STAFF)
+            found.append((answer.refused, answer.reason, answer.release, answer.sentences, passages))
+        return found
+
+    before = answered(line.corpus)
+    assert sum(not refused for refused, *_ in before) >= 15
+    backup(project, str(target))
+    line.corpus.close()
+    shutil.rmtree(project.home)
+    if line.bucket is not None:
+        for key in line.objects("lakes/"):
+            s3_client().delete_object(Bucket=line.bucket, Key=key)
+        engine = sa.create_engine(project.ledger_url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+            connection.execute(sa.text("CREATE SCHEMA public"))
+    restore(project, str(target))
+    with open_corpus(project.root / "assets" / "samples") as restored:
+        assert answered(restored) == before
