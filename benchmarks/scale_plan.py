@@ -77,7 +77,7 @@ POINT_OTHERS = 80 * 8 * 1.25 + 250 + 60
 POINT_PAYLOAD = 1_600
 DISK_FACTOR = 1.5
 """For segments that are being rewritten."""
-NODES_EFFICIENCY = 0.84
+NODES_EFFICIENCY = 0.78
 """Of three Ray nodes on three CPUs, beside one: docs/ray.md."""
 DEDUP_BYTES = 3_500
 """Of memory per document while duplicates are decided: docs/deduplication.md, one million signatures in 3.5 GiB."""
