@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from headwater.answering.contract import Draft
 from headwater.answering.verification import SpanVerifier
@@ -219,7 +220,10 @@ def invent_quote(item: Item, others: Sequence[Item], dice: random.Random) -> str
     return f'It says "{" ".join(changed)}".'
 
 
-_CORRUPTIONS: dict[str, Callable[[Item, Sequence[Item], random.Random], str | None]] = {
+Corruption: TypeAlias = Callable[[Item, Sequence[Item], random.Random], str | None]
+"""A rule: what it makes of a sentence, given all sentences and dice; None where it doesn't apply."""
+
+_CORRUPTIONS: dict[str, Corruption] = {
     "number": change_number,
     "name": swap_name,
     "negation": turn_round,
@@ -301,7 +305,7 @@ def exchange_roles(item: Item, others: Sequence[Item], dice: random.Random) -> s
     return f"{right[0].upper()}{right[1:]} {verb} {left[0].lower() if left.startswith(('The ', 'A', 'An ')) else left[0]}{left[1:]}{item.text[found.end() :]}"
 
 
-_LATER_CORRUPTIONS: dict[str, Callable[[Item, Sequence[Item], random.Random], str | None]] = {
+_LATER_CORRUPTIONS: dict[str, Corruption] = {
     "sign": turn_sign,
     "opposite": exchange_opposite,
     "roles": exchange_roles,
@@ -376,18 +380,23 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"\w{4,}", text.lower())
 
 
+def corrupted(kind: str, corrupt: Corruption, items: Sequence[Item], dice: random.Random) -> list[Case]:
+    """Return at most :data:`EACH` sentences that the rule changed into something that their passage doesn't hold."""
+    result: list[Case] = []
+    for item in dice.sample(items, len(items)):
+        text = corrupt(item, items, dice)
+        if text and text.split() != item.text.split() and text not in item.passage.text:
+            result.append(Case(kind, text, item.passage, item.text))
+            if len(result) == EACH:
+                break
+    return result
+
+
 def cases(items: Sequence[Item], seed: int) -> list[Case]:
     dice = random.Random(seed)
     result: list[Case] = []
     for kind, corrupt in _CORRUPTIONS.items():
-        made = 0
-        for item in dice.sample(items, len(items)):
-            text = corrupt(item, items, dice)
-            if text and text.split() != item.text.split() and text not in item.passage.text:
-                result.append(Case(kind, text, item.passage, item.text))
-                made += 1
-                if made == EACH:
-                    break
+        result += corrupted(kind, corrupt, items, dice)
     words = {id(item.passage): (item.passage, set(words_of(item.passage.text))) for item in items}
     for n, item in enumerate(dice.sample(items, EACH)):
         mine = set(words_of(item.text))
@@ -405,16 +414,8 @@ def cases(items: Sequence[Item], seed: int) -> list[Case]:
             made += 1
             if made == FAITHFUL:
                 break
-    for kind, corrupt in _LATER_CORRUPTIONS.items():
-        dice = random.Random(f"{kind} {seed}")
-        made = 0
-        for item in dice.sample(items, len(items)):
-            text = corrupt(item, items, dice)
-            if text and text.split() != item.text.split() and text not in item.passage.text:
-                result.append(Case(kind, text, item.passage, item.text))
-                made += 1
-                if made == EACH:
-                    break
+    for kind in _LATER_CORRUPTIONS:  # dice of their own: the cases before them stay what they were
+        result += corrupted(kind, _LATER_CORRUPTIONS[kind], items, random.Random(f"{kind} {seed}"))
     return result
 
 

@@ -64,8 +64,9 @@ def is_guarded(path: str) -> bool:
 class Surround:
     """The outermost middleware. ``access`` guards what is under :data:`GUARDED`, and the caller is left in the request's
     state. What a browser sends there from a page of another site is refused, unless it has credentials, which a browser adds
-    to none by itself: a service that needs none would answer any page that its user looks at. ``loopback_only`` refuses requests addressed to another host, which is how a web page elsewhere would reach a
-    service on this machine by rebinding its name (DNS rebinding).
+    to none by itself: a service that needs none would answer any page that its user looks at. ``loopback_only`` refuses
+    requests addressed to another host, which is how a web page elsewhere would reach a service on this machine by rebinding
+    its name (DNS rebinding).
     """
 
     def __init__(

@@ -25,8 +25,9 @@ from headwater.project import CORPUS_FILE, Project, project_at
 from headwater.scaffold import WORKSPACE_FILE, make_project
 from tests.object_store import s3, s3_server
 from tests.postgres import postgres_server, postgres_url
+from tests.verifying import agreeing
 
-__all__ = ["postgres_server", "postgres_url", "s3", "s3_server"]
+__all__ = ["agreeing", "postgres_server", "postgres_url", "s3", "s3_server"]
 
 MakeCorpus = Callable[..., Path]
 

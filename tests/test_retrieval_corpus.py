@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from headwater import corpus as corpus_module
 from headwater.cli.app import app
 from headwater.corpus import Corpus, open_corpus
 from headwater.errors import ConfigError, FilterError
@@ -273,3 +274,15 @@ def test_joining_reads_on_until_there_are_enough_passages(live_corpus: Corpus) -
     assert sum(len(passage.chunks) for passage in found) == everything > 20 + 10
     longest = max(found, key=lambda passage: len(passage.chunks))
     assert longest.text == live_corpus.document(longest.doc_id).text[longest.start : longest.end]
+
+
+def test_the_model_of_a_release_is_looked_up_once_and_not_at_every_search(
+    small_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    really = corpus_module.embedder_of_release
+    monkeypatch.setattr(corpus_module, "embedder_of_release", lambda *given: (looked.append(1), really(*given))[1])
+    with open_corpus(small_corpus.project.corpus_file(small_corpus.name).parent) as corpus:
+        for question in ("How long does the battery last?", "How many days of leave?", "Who books trains?"):
+            assert corpus.search(question, 2)
+    assert len(looked) == 1

@@ -250,21 +250,6 @@ def test_a_claim_of_its_own_appended_to_a_faithful_sentence_is_dropped(verifier:
     )
 
 
-class AgreeingEncoder:
-    """Finds every two texts alike, so that only words count."""
-
-    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.tile(np.array([1.0, 0.0], dtype=np.float32), (len(texts), 1))
-
-    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self.encode_documents(texts)
-
-
-@pytest.fixture(scope="module")
-def agreeing() -> Verifier:
-    return SpanVerifier(AgreeingEncoder(), AnswerPolicy())
-
-
 REFUNDS = "Refunds are paid within 30 days of purchase."
 
 

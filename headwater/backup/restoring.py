@@ -2,9 +2,10 @@
 
 All files are checked before anything is changed, and whether the ledger takes their rows. Then: the ledger's rows go
 (readers see no release), lake and index are put in place, and the rows come back, with releases that nobody can open. What
-was erased since is erased again in all corpora. Last, each corpus' releases are opened in one transaction. Killed in between, a mark stays in each lake
-(:mod:`headwater.restore_mark`), nothing else writes these corpora, and the same command does it all again, from whatever home:
-what has to be remembered is in that mark, and which numbers were given out in the ledger, which forgets none.
+was erased since is erased again in all corpora. Last, each corpus' releases are opened in one transaction. Killed in
+between, a mark stays in each lake (:mod:`headwater.restore_mark`), nothing else writes these corpora, and the same command
+does it all again, from whatever home: what has to be remembered is in that mark, and which numbers were given out in the
+ledger, which forgets none.
 """
 
 from __future__ import annotations

@@ -35,11 +35,16 @@ _HEADING = re.compile(rf"[0-9]{{1,2}}\.[{_FOREIGN}]+")
 _WIDE_STOP = re.compile("(?<=[^\\W_])(?<![\u2e80-\U0003ffff])\u3002(?=[^\\W_])(?![\u2e80-\U0003ffff])")
 
 
+_REMEMBERED = 20_000
+
+
 class _Compatible(dict[int, str]):
     """Each character in its compatibility form (NFKC), one by one: no run of marks has to be put in order."""
 
     def __missing__(self, point: int) -> str:
-        self[point] = form = unicodedata.normalize("NFKC", chr(point))
+        form = unicodedata.normalize("NFKC", chr(point))
+        if len(self) < _REMEMBERED:  # a hostile text may hold every character there is
+            self[point] = form
         return form
 
 
